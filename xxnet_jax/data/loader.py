@@ -1,0 +1,311 @@
+"""Batches, in an order that depends on nothing but the seed, the epoch and the position in it.
+
+A loader gives batches in two steps. On the host it makes what differs from batch to batch: for a set that lives on the
+device that is a list of indices, for any other the decoded images. `fetch`, a pure function that belongs into the compiled
+step, then makes the batch `{"image", "label", "mask"}` of it. Both kinds of loader give the same batches.
+"""
+
+import itertools
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from xxnet_jax.data.images import Fit, fit_image, with_channels
+from xxnet_jax.data.source import Example, Examples, IndexedExamples
+from xxnet_jax.errors import CorruptData, InvalidArgument
+
+Batch = dict[str, Any]
+
+RESIDENT_LIMIT = 2 * 1024**3  # bytes of decoded images that may live on the device
+SHUFFLE_BUFFER = 10_000  # examples of a stream that are mixed
+
+
+@dataclass(frozen=True)
+class ImageFormat:
+    """What every image becomes on the host: uint8 [height, width, channels]; `fit` as in `fit_image`."""
+
+    height: int
+    width: int
+    channels: int
+    fit: Fit = "resize"
+
+    def __call__(self, image: np.ndarray) -> np.ndarray:
+        return fit_image(with_channels(image, self.channels), self.height, self.width, self.fit)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return (self.height, self.width, self.channels)
+
+
+class Decoder:
+    """Reads examples in the wanted format; refuses wrong labels, and names corrupt images or counts them.
+
+    Attributes:
+        skipped: messages of the corrupt images met so far, when they are skipped.
+    """
+
+    def __init__(self, image_format: ImageFormat, num_classes: int, skip_corrupt: bool = False):
+        self.format = image_format
+        self.num_classes = num_classes
+        self.skip_corrupt = skip_corrupt
+        self.skipped: set[str] = set()
+
+    def __call__(self, example: Example) -> dict[str, Any]:
+        """uint8 image, int32 label, mask True."""
+        label = example["label"]
+        if not 0 <= label < self.num_classes:
+            raise CorruptData(
+                f"an example has label {label}; with {self.num_classes} classes "
+                f"labels must be in 0..{self.num_classes - 1}"
+            )
+        image = self.format(example["image"])
+        return {"image": image, "label": np.int32(label), "mask": np.bool_(True)}
+
+    def read(self, examples: IndexedExamples, index: int) -> dict[str, Any]:
+        """Example `index`; a corrupt one is an error, or masked if corrupt images are skipped."""
+        try:
+            return self(examples[index])
+        except CorruptData as error:
+            return self._masked(error)
+
+    def read_all(self, examples: Examples) -> Iterator[dict[str, Any]]:
+        """Every example in order."""
+        if isinstance(examples, IndexedExamples):
+            return (self.read(examples, index) for index in range(len(examples)))
+        return (self(example) for example in examples)
+
+    def _masked(self, error: CorruptData) -> dict[str, Any]:
+        if not self.skip_corrupt:
+            raise error
+        self.skipped.add(str(error))
+        image = np.zeros(self.format.shape, np.uint8)
+        return {"image": image, "label": np.int32(0), "mask": np.bool_(False)}
+
+
+def permutation(size: int, seed: int, epoch: int) -> np.ndarray:
+    """The order of `size` examples in an epoch, int32 [size]; the same for the same arguments, everywhere."""
+    return np.random.default_rng((seed, epoch)).permutation(size).astype(np.int32)
+
+
+class Loader(ABC):
+    """Batches of one split.
+
+    For training, epochs are shuffled, each by its own permutation, and the examples that do not fill a last batch are left
+    to the next epoch's permutation. For evaluation the order is fixed, and the last batch is padded and masked: every
+    example counts once.
+
+    Args:
+        num_examples: in the split.
+        batch_size: examples in a batch, over all devices.
+        train: as said above.
+        seed: of the permutations.
+
+    Attributes:
+        batches_per_epoch: number of batches.
+    """
+
+    def __init__(self, num_examples: int, batch_size: int, *, train: bool, seed: int = 0):
+        if batch_size < 1:
+            raise InvalidArgument(f"the batch size must be positive, got {batch_size}")
+        if train and batch_size > num_examples:
+            raise InvalidArgument(
+                f"the batch size {batch_size} is larger than the training split of {num_examples} examples"
+            )
+        self.num_examples = num_examples
+        self.batch_size = batch_size
+        self.train = train
+        self.seed = seed
+        if train:
+            self.batches_per_epoch = num_examples // batch_size
+        else:
+            self.batches_per_epoch = -(-num_examples // batch_size)
+
+    def batches(self, start: int = 0) -> Iterator[Batch]:
+        """Batch number `start` and those after it: without end for training, one epoch for evaluation.
+
+        Batch `n` is batch `n % batches_per_epoch` of epoch `n // batches_per_epoch`.
+        """
+        first_epoch, skip = divmod(start, self.batches_per_epoch)
+        for epoch in itertools.count(first_epoch):
+            yield from self.epoch_batches(epoch, skip)
+            skip = 0
+            if not self.train:
+                return
+
+    @abstractmethod
+    def epoch_batches(self, epoch: int, skip: int) -> Iterator[Batch]:
+        """The host's part of the batches of an epoch, without the first `skip`."""
+
+    @property
+    @abstractmethod
+    def resident(self) -> Any:
+        """Arrays that should live on the device, for `fetch`."""
+
+    @staticmethod
+    @abstractmethod
+    def fetch(resident: Any, batch: Batch) -> Batch:
+        """`{"image": uint8 [batch, h, w, c], "label": int32 [batch], "mask": bool [batch]}`; pure, for the compiled step."""
+
+    def order(self, epoch: int) -> np.ndarray:
+        """The indices of an epoch, int32 [num_examples]."""
+        if self.train:
+            return permutation(self.num_examples, self.seed, epoch)
+        return np.arange(self.num_examples, dtype=np.int32)
+
+
+class ResidentLoader(Loader):
+    """Batches of a set that is decoded once and lives on the device; a batch from the host is its indices."""
+
+    def __init__(self, arrays: dict[str, np.ndarray], batch_size: int, **options: Any):
+        super().__init__(len(arrays["label"]), batch_size, **options)
+        self._arrays = arrays
+
+    @property
+    def resident(self) -> dict[str, np.ndarray]:
+        return self._arrays
+
+    @staticmethod
+    def fetch(resident: Any, batch: Batch) -> Batch:
+        gathered = {
+            key: jnp.take(values, batch["index"], axis=0, mode="clip")
+            for key, values in resident.items()
+        }
+        return gathered | {"mask": gathered["mask"] & batch["mask"]}
+
+    def epoch_batches(self, epoch: int, skip: int) -> Iterator[Batch]:
+        order = self.order(epoch)
+        for number in range(skip, self.batches_per_epoch):
+            index = order[number * self.batch_size : (number + 1) * self.batch_size]
+            padding = self.batch_size - len(index)
+            yield {
+                "index": np.pad(index, (0, padding)),
+                "mask": np.pad(np.ones(len(index), bool), (0, padding)),
+            }
+
+
+class HostLoader(Loader):
+    """Batches that are decoded on the host while the device computes.
+
+    Args:
+        examples: of the split; batches of indexed ones are read by a pool of threads (grain), streamed ones in order,
+            mixed by a buffer of `SHUFFLE_BUFFER` examples.
+        decoder: of each example.
+        threads: that read, each a batch ahead of the step.
+    """
+
+    def __init__(
+        self, examples: Examples, decoder: Decoder, batch_size: int, threads: int = 4, **options: Any
+    ):
+        super().__init__(len(examples), batch_size, **options)
+        self.examples = examples
+        self.decoder = decoder
+        self.threads = threads
+
+    @property
+    def resident(self) -> tuple[()]:
+        return ()
+
+    @staticmethod
+    def fetch(resident: Any, batch: Batch) -> Batch:
+        del resident
+        return batch
+
+    def epoch_batches(self, epoch: int, skip: int) -> Iterator[Batch]:
+        if isinstance(self.examples, IndexedExamples):
+            return self._indexed_batches(self.examples, epoch, skip)
+        return self._streamed_batches(epoch, skip)
+
+    def _indexed_batches(
+        self, examples: IndexedExamples, epoch: int, skip: int
+    ) -> Iterator[Batch]:
+        import grain
+
+        order = self.order(epoch)
+        groups = [
+            order[number * self.batch_size : (number + 1) * self.batch_size]
+            for number in range(skip, self.batches_per_epoch)
+        ]
+
+        def read(group: np.ndarray) -> Batch:
+            return self._stack([self.decoder.read(examples, int(index)) for index in group])
+
+        options = grain.ReadOptions(num_threads=self.threads, prefetch_buffer_size=self.threads)
+        return iter(grain.MapDataset.source(groups).map(read).to_iter_dataset(options))
+
+    def _streamed_batches(self, epoch: int, skip: int) -> Iterator[Batch]:
+        decoded = self.decoder.read_all(self.examples)
+        if self.train:
+            decoded = _mixed(decoded, np.random.default_rng((self.seed, epoch)))
+        stop = min(self.batches_per_epoch * self.batch_size, self.num_examples)
+        decoded = itertools.islice(decoded, skip * self.batch_size, stop)
+        while group := list(itertools.islice(decoded, self.batch_size)):
+            yield self._stack(group)
+
+    def _stack(self, group: list[dict[str, Any]]) -> Batch:
+        """A batch of decoded examples, filled up with masked zeros."""
+        padding = self.batch_size - len(group)
+        batch = {key: np.stack([example[key] for example in group]) for key in group[0]}
+        return {
+            key: np.pad(values, [(0, padding)] + [(0, 0)] * (values.ndim - 1))
+            for key, values in batch.items()
+        }
+
+
+def _mixed(stream: Iterator[Any], rng: np.random.Generator) -> Iterator[Any]:
+    """The items of a stream, shuffled within a buffer."""
+    buffer = list(itertools.islice(stream, SHUFFLE_BUFFER))
+    for item in stream:
+        chosen = int(rng.integers(len(buffer)))
+        yield buffer[chosen]
+        buffer[chosen] = item
+    rng.shuffle(buffer)
+    yield from buffer
+
+
+def decode_all(examples: Examples, decoder: Decoder) -> dict[str, np.ndarray]:
+    """Every example of a split in memory: image uint8 [n, h, w, c], label int32 [n], mask bool [n]."""
+    arrays = {
+        "image": np.zeros((len(examples), *decoder.format.shape), np.uint8),
+        "label": np.zeros(len(examples), np.int32),
+        "mask": np.zeros(len(examples), bool),
+    }
+    for index, example in enumerate(decoder.read_all(examples)):
+        for key, value in example.items():
+            arrays[key][index] = value
+    return arrays
+
+
+def make_loader(
+    examples: Examples,
+    decoder: Decoder,
+    batch_size: int,
+    *,
+    train: bool,
+    seed: int = 0,
+    resident: bool | None = None,
+) -> Loader:
+    """The loader that suits a split: on the device when it fits, else from the host.
+
+    Args:
+        examples: of the split.
+        decoder: of each example.
+        batch_size: over all devices.
+        train: shuffled and without end, or in order and once.
+        seed: of the order.
+        resident: True or False decides; None: when the decoded images take less than `RESIDENT_LIMIT` bytes.
+    """
+    if resident is None:
+        resident = len(examples) * int(np.prod(decoder.format.shape)) <= RESIDENT_LIMIT
+    if resident:
+        return ResidentLoader(decode_all(examples, decoder), batch_size, train=train, seed=seed)
+    return HostLoader(examples, decoder, batch_size, train=train, seed=seed)
+
+
+def put_resident(loader: Loader, sharding: jax.sharding.Sharding) -> Any:
+    """The loader's resident arrays on the devices of `sharding`."""
+    return jax.device_put(loader.resident, sharding)

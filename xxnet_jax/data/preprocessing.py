@@ -1,0 +1,26 @@
+"""From 8-bit images to network inputs, on the device, inside the compiled step."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from xxnet_jax.errors import UnknownName
+
+# name: function of pixels already scaled to [0, 1]
+PREPROCESSING: dict[str, Callable[[jax.Array], jax.Array]] = {
+    "unit": lambda x: x,
+    # LeCun et al., 1998, section II.B: background -0.1, foreground 1.175, so that mean and variance are about 0 and 1.
+    "lecun": lambda x: 1.275 * x - 0.1,
+}
+
+
+def preprocess(images: jax.Array, name: str) -> jax.Array:
+    """uint8 images [...] as float32 inputs [...] by the rule `name` of `PREPROCESSING`.
+
+    Raises:
+        ValueError: unknown rule.
+    """
+    if name not in PREPROCESSING:
+        raise UnknownName("preprocessing", name, PREPROCESSING)
+    return PREPROCESSING[name](images.astype(jnp.float32) / 255)

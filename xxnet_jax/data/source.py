@@ -1,0 +1,257 @@
+"""Where examples come from: one interface for every dataset, and split expressions such as `train[:-5000]`."""
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from typing import TypedDict
+from urllib.parse import parse_qsl
+
+import numpy as np
+
+from xxnet_jax.errors import InvalidArgument, UnknownName
+
+
+class Example(TypedDict):
+    """One labelled image.
+
+    image: uint8 [height, width, channels].
+    label: class number.
+    """
+
+    image: np.ndarray
+    label: int
+
+
+class Examples(ABC):
+    """The examples of a split: their number is known, and they can be iterated in a fixed order.
+
+    Reading may raise `CorruptData`, which names the example's file.
+    """
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def __iter__(self) -> Iterator[Example]: ...
+
+    @abstractmethod
+    def slice(self, start: int, stop: int) -> "Examples":
+        """The examples `start` to `stop`."""
+
+
+class IndexedExamples(Examples):
+    """Examples that can be read in any order, by `examples[index]`; safe to read from several threads."""
+
+    @abstractmethod
+    def __getitem__(self, index: int) -> Example: ...
+
+    def __iter__(self) -> Iterator[Example]:
+        return (self[index] for index in range(len(self)))
+
+    def slice(self, start: int, stop: int) -> "IndexedExamples":
+        return _Slice(self, range(start, stop))
+
+
+@dataclass(frozen=True)
+class _Slice(IndexedExamples):
+    examples: IndexedExamples
+    indices: range
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, index: int) -> Example:
+        return self.examples[self.indices[index]]
+
+
+@dataclass(frozen=True)
+class ArrayExamples(IndexedExamples):
+    """Examples in memory: images uint8 [n, height, width, channels] and labels int32 [n]."""
+
+    images: np.ndarray
+    labels: np.ndarray
+
+    def __post_init__(self) -> None:
+        if len(self.images) != len(self.labels):
+            raise InvalidArgument(
+                f"{len(self.images)} images, but {len(self.labels)} labels: they must be as many"
+            )
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> Example:
+        return {"image": self.images[index], "label": int(self.labels[index])}
+
+    def slice(self, start: int, stop: int) -> "ArrayExamples":
+        return ArrayExamples(self.images[start:stop], self.labels[start:stop])
+
+
+@dataclass(frozen=True)
+class StreamedExamples(Examples):
+    """Examples that can only be read from the first to the last.
+
+    Attributes:
+        open: starts a new pass over the examples.
+        size: how many one pass gives.
+    """
+
+    open: Callable[[], Iterator[Example]]
+    size: int
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __iter__(self) -> Iterator[Example]:
+        return self.open()
+
+    def slice(self, start: int, stop: int) -> "StreamedExamples":
+        return StreamedExamples(lambda: islice(self.open(), start, stop), stop - start)
+
+
+@dataclass(frozen=True)
+class Joined(IndexedExamples):
+    """Several indexed splits, one after another."""
+
+    parts: tuple[IndexedExamples, ...]
+
+    def __len__(self) -> int:
+        return sum(len(part) for part in self.parts)
+
+    def __getitem__(self, index: int) -> Example:
+        for part in self.parts:
+            if index < len(part):
+                return part[index]
+            index -= len(part)
+        raise IndexError(index)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A dataset.
+
+    Attributes:
+        uri: what `open_source` was given.
+        classes: class names; the label is the index into them.
+        image_shape: (height, width, channels); None for a side that differs between images.
+        splits: name -> examples.
+    """
+
+    uri: str
+    classes: tuple[str, ...]
+    image_shape: tuple[int | None, int | None, int]
+    splits: Mapping[str, Examples]
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.classes)
+
+    def examples(self, split: str) -> Examples:
+        """The examples of a split expression: `train`, `train[:-5000]`, `train[80%:]`, `train+validation`.
+
+        Bounds are Python's, percentages are rounded to the nearest example.
+
+        Raises:
+            ValueError: no such split, or an expression that cannot be read or selects nothing.
+        """
+        parts = [self._part(expression.strip()) for expression in split.split("+")]
+        if len(parts) == 1:
+            return parts[0]
+        indexed = tuple(part for part in parts if isinstance(part, IndexedExamples))
+        if len(indexed) < len(parts):
+            raise InvalidArgument(f"{self.uri} is a stream: its splits cannot be joined by '+'")
+        return Joined(indexed)
+
+    def _part(self, expression: str) -> Examples:
+        match = re.fullmatch(r"([\w-]+)(?:\[(-?\d+%?)?:(-?\d+%?)?\])?", expression)
+        if match is None:
+            raise InvalidArgument(
+                f"cannot read the split '{expression}': "
+                "write train, train[:-5000], train[80%:] or train+validation"
+            )
+        name, start, stop = match.groups()
+        if name not in self.splits:
+            raise UnknownName(f"split of {self.uri}", name, self.splits)
+        examples = self.splits[name]
+        if "[" not in expression:
+            return examples
+        first, last, _ = slice(
+            _bound(start, len(examples)), _bound(stop, len(examples))
+        ).indices(len(examples))
+        if first >= last:
+            raise InvalidArgument(
+                f"the split '{expression}' of {self.uri} is empty: '{name}' has {len(examples)} examples"
+            )
+        return examples.slice(first, last)
+
+
+def _bound(text: str | None, size: int) -> int | None:
+    if text is None:
+        return None
+    return round(int(text[:-1]) * size / 100) if text.endswith("%") else int(text)
+
+
+@dataclass(frozen=True)
+class SourceRequest:
+    """What a source is opened with: the parts of `scheme:body?key=value`, and where data lies.
+
+    Attributes:
+        uri: the whole.
+        body: between the scheme and the question mark.
+        options: the keys and values after it.
+        data_dir: folder of prepared TFDS datasets; None for TFDS's own default.
+        download: whether a dataset that is not there may be fetched.
+    """
+
+    uri: str
+    body: str
+    options: dict[str, str]
+    data_dir: str | None
+    download: bool
+
+
+OpenSource = Callable[[SourceRequest], Source]
+_SCHEMES: dict[str, tuple[OpenSource, frozenset[str]]] = {}
+
+
+def register_source(scheme: str, *options: str) -> Callable[[OpenSource], OpenSource]:
+    """Decorator: `open_source("scheme:...")` calls the function; `options` are the keys that its URI may have."""
+
+    def decorator(function: OpenSource) -> OpenSource:
+        _SCHEMES[scheme] = (function, frozenset(options))
+        return function
+
+    return decorator
+
+
+def open_source(uri: str, *, data_dir: str | None = None, download: bool = False) -> Source:
+    """Open a dataset by its URI.
+
+    - `digits`: scikit-learn's 1,797 handwritten digits, 8x8, stratified 64/16/20 into train, validation, test.
+    - `idx:FOLDER`: the IDX files of MNIST and its kin, gzipped or not; splits train and test.
+    - `tfds:NAME`: a prepared TensorFlow dataset, as array_record without TensorFlow, as tfrecord with it.
+    - `folder:PATH`: images in one folder per class, below train, validation, test or directly;
+      then `?split=0.8,0.1,0.1` says how they are divided.
+    - `fake:HEIGHTxWIDTHxCHANNELS/CLASSES`: noise, to measure a step without its input; `?examples=N`.
+
+    Args:
+        uri: as above.
+        data_dir: folder of prepared TFDS datasets.
+        download: allow TFDS to download and prepare.
+
+    Raises:
+        ValueError: a URI that cannot be read.
+        FileNotFoundError: the dataset is not there; the message says what was looked for.
+    """
+    scheme, _, rest = uri.partition(":")
+    if scheme not in _SCHEMES:
+        raise UnknownName("data source", scheme, _SCHEMES)
+    function, known = _SCHEMES[scheme]
+    body, _, query = rest.partition("?")
+    options = dict(parse_qsl(query, keep_blank_values=True))
+    for option in options:
+        if option not in known:
+            raise UnknownName(f"option of {scheme}:", option, known)
+    return function(SourceRequest(uri, body, options, data_dir, download))

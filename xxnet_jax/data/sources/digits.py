@@ -1,0 +1,28 @@
+"""`digits`: the 1,797 handwritten digits that come with scikit-learn (UCI optdigits test set), 8x8."""
+
+import numpy as np
+
+from xxnet_jax.data.source import ArrayExamples, Source, SourceRequest, register_source
+
+
+@register_source("digits")
+def open_digits(request: SourceRequest) -> Source:
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+
+    digits = load_digits()
+    images = np.rint(digits.images * (255 / 16)).astype(np.uint8)[..., None]  # 0..16 to 0..255
+    labels = digits.target.astype(np.int32)
+    rest, test = train_test_split(
+        np.arange(len(labels)), test_size=0.2, stratify=labels, random_state=0
+    )
+    train, validation = train_test_split(
+        rest, test_size=0.2, stratify=labels[rest], random_state=0
+    )
+    splits = {"train": train, "validation": validation, "test": test}
+    return Source(
+        uri=request.uri,
+        classes=tuple(str(digit) for digit in range(10)),
+        image_shape=(8, 8, 1),
+        splits={name: ArrayExamples(images[part], labels[part]) for name, part in splits.items()},
+    )

@@ -1,0 +1,38 @@
+"""Files that are there as a whole or not at all."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from xxnet_jax.errors import CannotWrite
+
+
+def read_json_lines(path: Path) -> list[dict[str, Any]]:
+    """The objects of a JSON lines file, as far as they are whole; none if there is no file."""
+    if not path.exists():
+        return []
+    lines = []
+    for text in path.read_text(encoding="utf-8").splitlines():
+        try:
+            lines.append(json.loads(text))
+        except json.JSONDecodeError:  # a kill in the middle of a write: nothing whole follows
+            break
+    return lines
+
+
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Write a file under a temporary name and rename it: it is there as a whole or not at all.
+
+    Raises:
+        OSError: it could not be written; the message names it.
+    """
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise CannotWrite(f"cannot write {path}: {error.strerror}") from error

@@ -1,0 +1,136 @@
+"""Losses per example, penalties on parameters, and the loss functions that a training step takes.
+
+A loss function has the form `loss_fn(outputs, batch, rng) -> (loss, metrics)`: `outputs` is what the network gave
+(`Outputs`), `batch` a dict with "label" and "mask", `metrics` a dict of `Mean`. The loss is a float32 scalar, the mean
+over the examples whose mask is set, whatever the devices they lie on.
+"""
+
+import re
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import chex
+import flax.traverse_util
+import jax
+import jax.numpy as jnp
+import optax
+
+from xxnet_jax.errors import InvalidArgument
+from xxnet_jax.metrics import Mean
+
+Batch = dict[str, jax.Array]
+Metrics = dict[str, Mean]
+
+
+class Outputs(NamedTuple):
+    """What a network gave for a batch.
+
+    Attributes:
+        prediction: the return value of `apply`; logits [batch, num_classes] for a classifier.
+        auxiliary: name -> logits of the auxiliary heads; empty in evaluation.
+        step: int32 [], the training step; 0 in evaluation.
+    """
+
+    prediction: Any
+    auxiliary: dict[str, jax.Array]
+    step: jax.Array
+
+
+LossFn = Callable[[Outputs, Batch, jax.Array], tuple[jax.Array, Metrics]]
+
+
+def cross_entropy(
+    logits: jax.Array, labels: jax.Array, label_smoothing: float = 0.0
+) -> jax.Array:
+    """Softmax cross-entropy of each example, float32 [batch]: -sum_k q_k log softmax(logits)_k.
+
+    Args:
+        logits: [batch, classes].
+        labels: int [batch], or probabilities [batch, classes].
+        label_smoothing: e in q = (1 - e) q + e / classes (Szegedy et al., 2016, section 7).
+    """
+    chex.assert_rank(logits, 2)
+    if not 0 <= label_smoothing < 1:
+        raise InvalidArgument(f"label_smoothing must be in [0, 1), got {label_smoothing}")
+    logits = logits.astype(jnp.float32)
+    if labels.ndim == 1:
+        chex.assert_equal_shape_prefix((logits, labels), 1)
+        if label_smoothing == 0:
+            return optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+        labels = jax.nn.one_hot(labels, logits.shape[-1])
+    chex.assert_equal_shape((logits, labels))
+    return optax.softmax_cross_entropy(logits, optax.smooth_labels(labels, label_smoothing))
+
+
+def squared_error(predictions: jax.Array, labels: jax.Array) -> jax.Array:
+    """Mean over outputs of (prediction - target)^2 for each example, float32 [batch].
+
+    Args:
+        predictions: [batch, outputs].
+        labels: targets [batch, outputs], or int [batch] for one-hot targets.
+    """
+    chex.assert_rank(predictions, 2)
+    if labels.ndim == 1:
+        labels = jax.nn.one_hot(labels, predictions.shape[-1])
+    chex.assert_equal_shape((predictions, labels))
+    difference = predictions.astype(jnp.float32) - labels.astype(jnp.float32)
+    return jnp.mean(jnp.square(difference), axis=-1)
+
+
+def l2_penalty(params: Any, pattern: str) -> jax.Array:
+    """sum(w^2) / 2 over the parameters whose path ("F6/kernel") the regular expression matches, float32 [].
+
+    Raises:
+        ValueError: the expression matches no parameter; the message lists the paths.
+    """
+    flat = flax.traverse_util.flatten_dict(params, sep="/")
+    chosen = [leaf for path, leaf in flat.items() if re.search(pattern, path)]
+    if not chosen:
+        raise InvalidArgument(
+            f"the L2 pattern '{pattern}' matches no parameter; paths: {', '.join(sorted(flat))}"
+        )
+    return 0.5 * sum(jnp.sum(jnp.square(leaf.astype(jnp.float32))) for leaf in chosen)
+
+
+PER_EXAMPLE: dict[str, Callable[..., jax.Array]] = {
+    "cross_entropy": cross_entropy,
+    "squared_error": lambda logits, labels, label_smoothing=0.0: squared_error(logits, labels),
+}
+
+
+def classification_loss(
+    name: str = "cross_entropy",
+    *,
+    label_smoothing: float = 0.0,
+    auxiliary_weight: float | optax.Schedule = 0.3,
+) -> LossFn:
+    """The loss function of a classifier, with auxiliary heads when the network has them.
+
+    Args:
+        name: "cross_entropy" or "squared_error" (on one-hot targets).
+        label_smoothing: of the cross-entropy.
+        auxiliary_weight: of each auxiliary head's loss; a number, or a function of the step. The paper of GoogLeNet has .3.
+
+    Returns:
+        loss_fn with metrics "loss" and "accuracy".
+    """
+    if name not in PER_EXAMPLE:
+        raise InvalidArgument(f"unknown loss '{name}': known are {', '.join(PER_EXAMPLE)}")
+    if name != "cross_entropy" and label_smoothing:
+        raise InvalidArgument(f"label smoothing is for cross_entropy, not for {name}")
+    per_example = PER_EXAMPLE[name]
+
+    def loss_fn(outputs: Outputs, batch: Batch, rng: jax.Array) -> tuple[jax.Array, Metrics]:
+        del rng
+        labels, mask = batch["label"], batch["mask"]
+        losses = per_example(outputs.prediction, labels, label_smoothing=label_smoothing)
+        for logits in outputs.auxiliary.values():
+            weight = auxiliary_weight
+            weight = weight(outputs.step) if callable(weight) else weight
+            losses += weight * per_example(logits, labels, label_smoothing=label_smoothing)
+        loss = Mean.of(losses, mask)
+        target = labels if labels.ndim == 1 else jnp.argmax(labels, axis=-1)
+        hits = jnp.argmax(outputs.prediction, axis=-1) == target
+        return loss.value(), {"loss": loss, "accuracy": Mean.of(hits, mask)}
+
+    return loss_fn

@@ -1,0 +1,24 @@
+"""The networks. Importing this package registers them all."""
+
+from xxnet_jax.models import lenet  # noqa: F401 (registers its networks)
+from xxnet_jax.models.endpoints import endpoints
+from xxnet_jax.models.layers import Network
+from xxnet_jax.models.registry import (
+    ModelInfo,
+    count_parameters,
+    create_model,
+    list_models,
+    model_info,
+    register,
+)
+
+__all__ = [
+    "ModelInfo",
+    "Network",
+    "count_parameters",
+    "create_model",
+    "endpoints",
+    "list_models",
+    "model_info",
+    "register",
+]

@@ -1,0 +1,174 @@
+"""Checkpoints: the one place that knows Orbax.
+
+A checkpoint is one atomic step: the state, and the host's side of the run (position in the data, pending metrics, plateau,
+early stopping) as JSON. It is written in the background, under a temporary name that is renamed at the end.
+"""
+
+import logging
+import shutil
+from pathlib import Path
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
+
+from xxnet_jax.errors import CannotWrite, CorruptData, MissingData
+
+_log = logging.getLogger(__name__)
+
+
+def rank(metrics: dict[str, float]) -> tuple[float, float]:
+    """The order of checkpoints: by validation accuracy, among equals by validation loss."""
+    return metrics["validation/accuracy"], -metrics["validation/loss"]
+
+
+class Checkpoints:
+    """The checkpoints of a run: the best one by validation, and the last few.
+
+    Args:
+        folder: of the checkpoints.
+        keep_last: how many of the last to keep.
+        read_only: for programs that only look; they never disturb a running training.
+    """
+
+    def __init__(self, folder: Path, keep_last: int = 2, *, read_only: bool = False):
+        self.folder = folder.absolute()
+        self._read_only = read_only
+        if read_only and not folder.is_dir():
+            raise MissingData(f"no checkpoints in {folder}")
+        policy = AnyPreservationPolicy(
+            [LatestN(keep_last), BestN(get_metric_fn=rank, n=1, keep_checkpoints_without_metrics=False)]
+        )
+        options = ocp.CheckpointManagerOptions(
+            preservation_policy=policy,
+            best_fn=rank,  # without it Orbax does not keep metrics for the policy
+            read_only=read_only,
+            create=not read_only,
+            cleanup_tmp_directories=not read_only,
+        )
+        self._manager = ocp.CheckpointManager(
+            self.folder,
+            options=options,
+            item_handlers={
+                "state": ocp.StandardCheckpointHandler(),
+                "host": ocp.JsonCheckpointHandler(),
+            },
+        )
+
+    def steps(self) -> list[int]:
+        """Steps of the complete checkpoints, ascending."""
+        self._manager.reload()
+        return sorted(self._manager.all_steps())
+
+    def save(
+        self, step: int, state: Any, host: dict[str, Any], metrics: dict[str, float] | None = None
+    ) -> None:
+        """Begin to save; the state may be donated as soon as this returns.
+
+        Args:
+            step: its number.
+            state: tree of arrays.
+            host: JSON.
+            metrics: of the validation, by which the best is chosen.
+
+        Raises:
+            OSError: this or the previous checkpoint could not be written.
+        """
+        items = ocp.args.Composite(
+            state=ocp.args.StandardSave(state), host=ocp.args.JsonSave(host)
+        )
+        try:
+            self._manager.save(step, args=items, metrics=metrics)
+        except Exception as error:  # Orbax and TensorStore raise many kinds
+            raise self._cannot_write(error) from error
+
+    def wait(self) -> None:
+        """Wait until what was begun is on disk.
+
+        Raises:
+            OSError: it could not be written.
+        """
+        try:
+            self._manager.wait_until_finished()
+        except Exception as error:  # as above
+            raise self._cannot_write(error) from error
+
+    def _cannot_write(self, error: Exception) -> CannotWrite:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
+        return CannotWrite(
+            f"cannot write a checkpoint to {self.folder}: {reason}. "
+            "The checkpoints before it are whole: mend the cause and run the same command again"
+        )
+
+    def restore(self, step: int, template: Any) -> tuple[Any, dict[str, Any]]:
+        """State and host part of a checkpoint, with the shapes, dtypes and shardings of `template`.
+
+        Raises:
+            ValueError: it is damaged, or another network's.
+        """
+        target = jax.tree.map(ocp.utils.to_shape_dtype_struct, template)
+        items = ocp.args.Composite(
+            state=ocp.args.StandardRestore(target), host=ocp.args.JsonRestore()
+        )
+        try:
+            restored = self._manager.restore(step, args=items)
+        except Exception as error:  # as above
+            reason = (str(error).strip() or repr(error)).splitlines()[0]
+            raise CorruptData(f"cannot restore checkpoint {step} in {self.folder}: {reason}") from error
+        return restored["state"], restored["host"]
+
+    def restore_latest(self, template: Any) -> tuple[int, Any, dict[str, Any]] | None:
+        """(step, state, host) of the last checkpoint that can be read; None if there is none.
+
+        One that cannot be read is reported and moved to `corrupt/` beside the checkpoints.
+
+        Raises:
+            ValueError: there are checkpoints, but none can be read.
+        """
+        damaged: list[int] = []
+        steps = self.steps()
+        for step in reversed(steps):
+            try:
+                restored = self.restore(step, template)
+            except CorruptData as error:
+                _log.warning("%s; the checkpoint before it is used", error)
+                damaged.append(step)
+                continue
+            for bad in damaged:
+                self._set_aside(bad)
+            return step, *restored
+        if steps:
+            raise CorruptData(
+                f"none of the checkpoints {steps} in {self.folder} can be read: "
+                "move the run folder away to begin anew"
+            )
+        return None
+
+    def _set_aside(self, step: int) -> None:
+        aside = self.folder.parent / "corrupt" / str(step)
+        aside.parent.mkdir(exist_ok=True)
+        shutil.rmtree(aside, ignore_errors=True)
+        (self.folder / str(step)).rename(aside)
+        self._manager.reload()
+
+    def best_step(self) -> int:
+        """The step with the best validation; the last one where nothing was validated.
+
+        Raises:
+            FileNotFoundError: there is no checkpoint.
+        """
+        steps = self.steps()
+        if not steps:
+            raise MissingData(f"no checkpoint in {self.folder}")
+        ranked = [
+            (rank(metrics), step)
+            for step in steps
+            if (metrics := self._manager.metrics(step)) is not None
+        ]
+        return max(ranked)[1] if ranked else steps[-1]
+
+    def close(self) -> None:
+        """Wait and release threads."""
+        self.wait()
+        self._manager.close()

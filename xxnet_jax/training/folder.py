@@ -1,0 +1,135 @@
+"""The run folder: what a training run leaves on disk.
+
+config.json      the recipe and what was resolved from it
+metrics.jsonl    one object a line: step, epoch, train/..., validation/..., time/...
+checkpoints/     Orbax: the best one by validation, and the last
+curves.png       loss and accuracy over the steps
+report.json      final figures; it is there when the run is finished
+tensorboard/     events, where tensorboardX is installed
+"""
+
+import fcntl
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from xxnet_jax.data import ImageFormat
+from xxnet_jax.errors import CannotWrite, ConfigMismatch, CorruptData, MissingData
+from xxnet_jax.files import write_atomically
+from xxnet_jax.training.recipe import Recipe, differences, recipe_from_json, recipe_to_json
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """What must be known to use a trained network without its dataset.
+
+    Attributes:
+        recipe: as given.
+        image_format: of the images that the network takes.
+        preprocessing: from pixels to inputs.
+        classes: names, by label.
+    """
+
+    recipe: Recipe
+    image_format: ImageFormat
+    preprocessing: str
+    classes: tuple[str, ...]
+
+    def to_json(self) -> str:
+        values = asdict(self) | {"recipe": recipe_to_json(self.recipe)}
+        return json.dumps(values, indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> "RunConfig":
+        values = json.loads(text)
+        return cls(
+            recipe=recipe_from_json(values["recipe"]),
+            image_format=ImageFormat(**values["image_format"]),
+            preprocessing=values["preprocessing"],
+            classes=tuple(values["classes"]),
+        )
+
+
+class RunFolder:
+    """Paths and files of a run."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    @property
+    def metrics(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def curves(self) -> Path:
+        return self.path / "curves.png"
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Make the folder, and keep a second training out of it.
+
+        Raises:
+            OSError: it cannot be written, or another process trains in it.
+        """
+        lock = self.path / ".lock"
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            file = lock.open("w")
+        except OSError as error:
+            raise CannotWrite(f"cannot write the run folder {self.path}: {error.strerror}") from error
+        with file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise CannotWrite(
+                    f"another process is training in {self.path}: wait for it, or name another --workdir"
+                ) from error
+            yield
+
+    def config(self) -> RunConfig:
+        """The configuration of the run.
+
+        Raises:
+            FileNotFoundError: there is no run here.
+            ValueError: config.json cannot be read.
+        """
+        path = self.path / "config.json"
+        if not path.is_file():
+            raise MissingData(f"no run in {self.path}: {path.name} is missing")
+        try:
+            return RunConfig.from_json(path.read_text(encoding="utf-8"))
+        except (KeyError, TypeError, ValueError) as error:
+            raise CorruptData(f"cannot read {path}: {error}") from error
+
+    def begin(self, config: RunConfig) -> None:
+        """Write config.json, or check that the run in this folder is the same.
+
+        Raises:
+            ValueError: it is not; the message lists the differences.
+        """
+        path = self.path / "config.json"
+        if path.exists():
+            changed = differences(self.config().recipe, config.recipe)
+            if changed:
+                raise ConfigMismatch(
+                    f"{self.path} holds a run with another configuration:\n  "
+                    + "\n  ".join(changed)
+                    + "\ngive it the old values to resume, or name another --workdir"
+                )
+        write_atomically(path, config.to_json())
+
+    def report(self) -> dict[str, Any] | None:
+        """The final report, or None while the run is not finished."""
+        path = self.path / "report.json"
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+    def write_report(self, report: dict[str, Any]) -> None:
+        """Finish the run."""
+        write_atomically(self.path / "report.json", json.dumps(report, indent=2) + "\n")

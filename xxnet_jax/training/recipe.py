@@ -1,0 +1,154 @@
+"""A recipe: everything that decides the result of a training run, as one frozen value."""
+
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from typing import Any, Literal, get_type_hints
+
+from xxnet_jax.data.images import Fit
+from xxnet_jax.errors import CorruptData, InvalidArgument
+from xxnet_jax.optimizers import ScheduleConfig
+
+KnobValue = bool | int | float | str
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to train one network on one dataset: `dataclasses.replace(recipe, optimizer="nadam")` swaps one thing.
+
+    Attributes:
+        model: registered name (list_models.py shows them all).
+        model_options: knobs of the network in place of its published values.
+        data: URI of the dataset: digits, idx:FOLDER, tfds:NAME, folder:PATH, fake:28x28x1/10.
+        data_dir: folder of prepared TFDS datasets; by default TFDS's own.
+        download: let TFDS download and prepare a dataset that is not there.
+        train_split: trained on; split expressions such as train[:-5000] are understood.
+        validation_split: the best checkpoint is chosen on it; None: the last one is taken.
+        test_split: read once, at the end; None: not at all.
+        image_size: side of the images; by default the network's.
+        fit: how images get that size: resize, or pad with zeros.
+        preprocessing: how pixels become inputs; by default the network's.
+        skip_corrupt: leave out images that cannot be decoded, and count them.
+        resident: keep the decoded set on the device; by default when it fits.
+        epochs: of training.
+        steps: of training, in place of epochs.
+        batch_size: over all devices.
+        optimizer: sgd, momentum, adagrad, rmsprop, adadelta, adam, adamax or nadam.
+        learning_rate: by default the optimizer's own.
+        schedule: how the learning rate changes.
+        loss: cross_entropy or squared_error.
+        label_smoothing: of the cross-entropy.
+        auxiliary_weight: of the losses of auxiliary heads.
+        l2: weight of sum(w^2) / 2 over the parameters that l2_pattern matches.
+        l2_pattern: regular expression on parameter paths such as F6/kernel.
+        ema_decay: evaluate with an exponential moving average of the parameters; None: with the parameters.
+        early_stopping: evaluations without a better one after which to stop; None: never.
+        seed: of parameters, order and dropout.
+        log_every: steps between two lines of metrics; by default an epoch, at most 100.
+        evaluate_every: steps between two evaluations, each with a checkpoint; by default an epoch.
+        keep_last: checkpoints to keep besides the best.
+        devices: how many to use; by default all local ones.
+        steps_per_call: training steps in one compiled call; by default what suits the device.
+    """
+
+    model: str = "lenet5"
+    model_options: dict[str, KnobValue] = field(default_factory=dict)
+    data: str = "digits"
+    data_dir: str | None = None
+    download: bool = False
+    train_split: str = "train"
+    validation_split: str | None = "validation"
+    test_split: str | None = "test"
+    image_size: int | None = None
+    fit: Fit = "resize"
+    preprocessing: str | None = None
+    skip_corrupt: bool = False
+    resident: bool | None = None
+    epochs: int = 20
+    steps: int | None = None
+    batch_size: int = 128
+    optimizer: str = "adam"
+    learning_rate: float | None = None
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    loss: Literal["cross_entropy", "squared_error"] = "cross_entropy"
+    label_smoothing: float = 0.0
+    auxiliary_weight: float = 0.3
+    l2: float = 0.0
+    l2_pattern: str = "kernel$"
+    ema_decay: float | None = None
+    early_stopping: int | None = None
+    seed: int = 0
+    log_every: int | None = None
+    evaluate_every: int | None = None
+    keep_last: int = 2
+    devices: int | None = None
+    steps_per_call: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "keep_last"):
+            if getattr(self, name) < 1:
+                raise InvalidArgument(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("steps", "log_every", "evaluate_every", "image_size", "early_stopping"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InvalidArgument(f"{name} must be at least 1, got {value}")
+        if self.l2 < 0:
+            raise InvalidArgument(f"l2 must not be negative, got {self.l2}")
+        if self.ema_decay is not None and not 0 <= self.ema_decay < 1:
+            raise InvalidArgument(f"ema_decay must be in [0, 1), got {self.ema_decay}")
+        if self.validation_split is None:
+            for name, used in (
+                ("schedule plateau", self.schedule.name == "plateau"),
+                ("early_stopping", self.early_stopping is not None),
+            ):
+                if used:
+                    raise InvalidArgument(f"{name} needs a validation_split")
+
+    def without_effect(self) -> frozenset[str]:
+        """The fields that may differ between the parts of a resumed run: they do not change the result so far."""
+        free = {
+            *("epochs", "steps", "test_split", "data_dir", "download", "log_every"),
+            *("keep_last", "resident", "steps_per_call", "devices"),
+        }
+        if self.schedule.depends_on_total_steps:
+            free -= {"epochs", "steps"}
+        if self.schedule.name != "plateau" and self.early_stopping is None:
+            free |= {"evaluate_every"}
+        return frozenset(free)
+
+
+def differences(old: Recipe, new: Recipe) -> list[str]:
+    """The fields in which a resumed run would not continue the old one, as "name: old -> new"."""
+    free = old.without_effect() & new.without_effect()
+    return [
+        f"{item.name}: {getattr(old, item.name)!r} -> {getattr(new, item.name)!r}"
+        for item in fields(Recipe)
+        if item.name not in free and getattr(old, item.name) != getattr(new, item.name)
+    ]
+
+
+def recipe_to_json(recipe: Recipe) -> dict[str, Any]:
+    """A recipe as plain JSON values."""
+    return asdict(recipe)
+
+
+def recipe_from_json(values: dict[str, Any]) -> Recipe:
+    """The recipe that `recipe_to_json` wrote.
+
+    Raises:
+        ValueError: it has fields that this version does not know.
+    """
+    return _from_json(Recipe, values)
+
+
+def _from_json(cls: type, values: dict[str, Any]) -> Any:
+    hints = get_type_hints(cls)
+    unknown = values.keys() - hints.keys()
+    if unknown:
+        raise CorruptData(f"unknown fields {sorted(unknown)} of {cls.__name__}")
+    converted = {}
+    for name, value in values.items():
+        if is_dataclass(hints[name]) and isinstance(hints[name], type):
+            value = _from_json(hints[name], value)
+        elif isinstance(value, list):
+            value = tuple(value)
+        converted[name] = value
+    return cls(**converted)

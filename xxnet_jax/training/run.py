@@ -1,0 +1,338 @@
+"""From a recipe to a finished run, and from a finished run to a network that predicts."""
+
+import functools
+import importlib.metadata
+import platform
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from xxnet_jax.data import Decoder, ImageFormat, Source, make_loader, open_source, preprocess
+from xxnet_jax.data.images import fit_image, with_channels
+from xxnet_jax.data.loader import Batch, Loader
+from xxnet_jax.errors import InvalidArgument
+from xxnet_jax.losses import classification_loss, l2_penalty
+from xxnet_jax.models import Network, count_parameters, create_model, model_info
+from xxnet_jax.optimizers import (
+    Plateau,
+    create_schedule,
+    default_learning_rate,
+    scheduled_optimizer,
+)
+from xxnet_jax.training.checkpoints import Checkpoints
+from xxnet_jax.training.dispatch import CompiledTrainStep, InputFn
+from xxnet_jax.training.evaluation import make_evaluate
+from xxnet_jax.training.folder import RunConfig, RunFolder
+from xxnet_jax.training.loop import LoopConfig, LoopResult, train
+from xxnet_jax.training.recipe import Recipe
+from xxnet_jax.training.sharding import check_batch_size, make_mesh, replicated
+from xxnet_jax.training.state import TrainState, create_state
+from xxnet_jax.training.step import make_eval_step, make_train_step
+
+EVALUATION_BATCH = 256
+
+
+def run(recipe: Recipe, workdir: Path, *, quiet: bool = False) -> dict[str, Any] | LoopResult:
+    """Train by a recipe, resume what was begun, evaluate once, report.
+
+    Args:
+        recipe: what to do.
+        workdir: the run folder (see `xxnet_jax.training.folder`).
+        quiet: print nothing.
+
+    Returns:
+        The report of the finished run, or the `LoopResult` of one that a signal ended.
+
+    Raises:
+        XXNetError: what the user should mend.
+    """
+    folder = RunFolder(workdir)
+    with folder.locked():
+        return _run(recipe, folder, quiet)
+
+
+def _run(recipe: Recipe, folder: RunFolder, quiet: bool) -> dict[str, Any] | LoopResult:
+    say: Callable[[str], None] = (lambda text: None) if quiet else functools.partial(print, flush=True)
+
+    # --- Data ---------------------------------------------------------------------------------------------------------
+    mesh = make_mesh(recipe.devices)
+    check_batch_size(recipe.batch_size, mesh)
+    source = open_source(recipe.data, data_dir=recipe.data_dir, download=recipe.download)
+    config = resolve(recipe, source)
+    folder.begin(config)
+    decoder = Decoder(config.image_format, len(config.classes), recipe.skip_corrupt)
+
+    def loader_of(split: str, *, train: bool) -> Loader:
+        return make_loader(
+            source.examples(split),
+            decoder,
+            recipe.batch_size if train else -(-EVALUATION_BATCH // mesh.size) * mesh.size,
+            train=train,
+            seed=recipe.seed,
+            resident=recipe.resident,
+        )
+
+    loader = loader_of(recipe.train_split, train=True)
+    total_steps = recipe.steps or recipe.epochs * loader.batches_per_epoch
+    if (report := folder.report()) is not None and report["step"] >= _last_step(report, total_steps):
+        return report
+
+    # --- Network, optimizer, state ------------------------------------------------------------------------------------
+    model = build_model(config)
+    rate = recipe.learning_rate or default_learning_rate(recipe.optimizer)
+    tx = scheduled_optimizer(recipe.optimizer, create_schedule(recipe.schedule, rate, total_steps))
+    loss_fn = classification_loss(
+        recipe.loss,
+        label_smoothing=recipe.label_smoothing,
+        auxiliary_weight=recipe.auxiliary_weight,
+    )
+    state = create_state(
+        model,
+        tx,
+        config.image_format.shape,
+        seed=recipe.seed,
+        ema=recipe.ema_decay is not None,
+    )
+    state = jax.device_put(state, replicated(mesh))
+    parameters = count_parameters(state.params)
+
+    # --- Steps --------------------------------------------------------------------------------------------------------
+    penalty = None
+    if recipe.l2:
+        penalty = lambda params: recipe.l2 * l2_penalty(params, recipe.l2_pattern)  # noqa: E731
+    step = make_train_step(model, tx, loss_fn, penalty=penalty, ema_decay=recipe.ema_decay)
+    train_step = CompiledTrainStep(
+        step, input_function(loader, config.preprocessing), mesh, recipe.steps_per_call
+    )
+
+    def evaluator(split: str) -> Callable[[dict[str, Any]], dict[str, float]]:
+        split_loader = loader_of(split, train=False)
+        input_fn = input_function(split_loader, config.preprocessing)
+        return make_evaluate(make_eval_step(model, loss_fn), split_loader, input_fn, mesh)
+
+    validate = evaluator(recipe.validation_split) if recipe.validation_split else None
+    if decoder.skipped:
+        say(f"skipped {len(decoder.skipped)} corrupt images: " + "; ".join(sorted(decoder.skipped)))
+
+    # --- Training -----------------------------------------------------------------------------------------------------
+    say(
+        f"{recipe.model} ({parameters:,} parameters) on {recipe.data}: {loader.num_examples:,} examples, "
+        f"{total_steps:,} steps of {recipe.batch_size} on {mesh.size} {jax.default_backend()} device(s), "
+        f"{recipe.optimizer} at {rate:g}; run folder {folder.path}"
+    )
+    checkpoints = Checkpoints(folder.checkpoints, recipe.keep_last)
+    try:
+        result = train(
+            state,
+            train_step,
+            loader,
+            validate,
+            checkpoints,
+            LoopConfig(
+                total_steps,
+                log_every=recipe.log_every or min(loader.batches_per_epoch, 100),
+                evaluate_every=recipe.evaluate_every or loader.batches_per_epoch,
+                early_stopping=recipe.early_stopping,
+            ),
+            metrics_path=folder.metrics,
+            plateau=make_plateau(recipe),
+            quiet=quiet,
+        )
+        _plot(folder)
+        if result.interrupted is not None:
+            return result
+
+        # --- Report ---------------------------------------------------------------------------------------------------
+        best = checkpoints.best_step()
+        best_state: TrainState = checkpoints.restore(best, result.state)[0]
+    finally:
+        checkpoints.close()
+    figures: dict[str, float] = {}
+    for name, split in (("validation", recipe.validation_split), ("test", recipe.test_split)):
+        if split is not None:
+            evaluate = validate if name == "validation" else evaluator(split)
+            assert evaluate is not None
+            means = evaluate(best_state.evaluation_variables)
+            figures |= {f"{name}/{metric}": value for metric, value in means.items()}
+    report = {
+        **figures,
+        "model": recipe.model,
+        "data": recipe.data,
+        "optimizer": recipe.optimizer,
+        "learning_rate": rate,
+        "step": result.step,
+        "total_steps": total_steps,
+        "best_step": best,
+        "parameters": parameters,
+        "skipped_images": sorted(decoder.skipped),
+        "seconds": round(result.seconds, 2),
+        "examples_per_second": round(result.step * recipe.batch_size / result.seconds, 1),
+        "devices": [device.device_kind for device in mesh.devices.flat],
+        "versions": versions(),
+        "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
+    folder.write_report(report)
+    return report
+
+
+def _last_step(report: dict[str, Any], total_steps: int) -> int:
+    """Where a finished run ended: at its last step, or earlier by early stopping."""
+    return report["step"] if report["total_steps"] == total_steps else total_steps
+
+
+def resolve(recipe: Recipe, source: Source) -> RunConfig:
+    """What the recipe leaves to the network and the dataset."""
+    info = model_info(recipe.model)
+    height, width, _ = info.input_shape
+    if recipe.image_size is not None:
+        height = width = recipe.image_size
+    image_format = ImageFormat(height, width, source.image_shape[-1], recipe.fit)
+    return RunConfig(
+        recipe, image_format, recipe.preprocessing or info.preprocessing, source.classes
+    )
+
+
+def build_model(config: RunConfig) -> Network:
+    """The network of a run."""
+    return create_model(
+        config.recipe.model, num_classes=len(config.classes), **config.recipe.model_options
+    )
+
+
+def make_plateau(recipe: Recipe) -> Plateau | None:
+    schedule = recipe.schedule
+    if schedule.name != "plateau":
+        return None
+    return Plateau(schedule.decay_rate, schedule.patience, schedule.max_reductions)
+
+
+def input_function(loader: Loader, preprocessing: str) -> InputFn:
+    """`(resident, batch of the loader) -> batch of the step`: fetch, then preprocess the images."""
+
+    def input_fn(resident: Any, batch: Batch) -> Batch:
+        batch = loader.fetch(resident, batch)
+        return batch | {"image": preprocess(batch["image"], preprocessing)}
+
+    return input_fn
+
+
+def _plot(folder: RunFolder) -> None:
+    from xxnet_jax.visualization.curves import plot_curves
+
+    plot_curves(folder.metrics, folder.curves)
+
+
+def versions() -> dict[str, str]:
+    """Python and the packages that decide results."""
+    packages = ("xxnet_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+    found = {"python": platform.python_version()}
+    for package in packages:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+# --- Using a run ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class TrainedNetwork:
+    """A network with the variables of a checkpoint, and what its images need.
+
+    Attributes:
+        config: of the run.
+        model: the network.
+        variables: parameters (averaged ones, where the run has them) and running statistics.
+        step: of the checkpoint.
+    """
+
+    config: RunConfig
+    model: Network
+    variables: dict[str, Any]
+    step: int
+
+    def predict(self, images: Sequence[np.ndarray]) -> np.ndarray:
+        """Class probabilities, float32 [images, classes], of uint8 images [height, width, channels] of any size."""
+        return np.asarray(self._probabilities(self.variables, self.batch(images)))
+
+    def batch(self, images: Sequence[np.ndarray]) -> np.ndarray:
+        """The images as uint8 [images, height, width, channels], in the format of the network."""
+        if not images:
+            raise InvalidArgument("there is no image to predict")
+        form = self.config.image_format
+        fitted = [
+            fit_image(with_channels(image, form.channels), form.height, form.width, form.fit)
+            for image in images
+        ]
+        return np.stack(fitted)
+
+    @functools.cached_property
+    def _probabilities(self) -> Callable[..., jax.Array]:
+        def probabilities(variables: Any, images: jax.Array) -> jax.Array:
+            inputs = preprocess(images, self.config.preprocessing)
+            return jax.nn.softmax(self.model.apply(variables, inputs, train=False))
+
+        return jax.jit(probabilities)
+
+
+class Run:
+    """A run folder that is only looked at; training may go on in it meanwhile."""
+
+    def __init__(self, path: Path):
+        self.folder = RunFolder(path)
+        self.config = self.folder.config()
+        self.model = build_model(self.config)
+
+    def checkpoints(self) -> Checkpoints:
+        """Its checkpoints, to read.
+
+        Raises:
+            FileNotFoundError: there is none yet.
+        """
+        return Checkpoints(self.folder.checkpoints, read_only=True)
+
+    def load(self, step: int | None = None) -> TrainedNetwork:
+        """The network of a checkpoint, by default of the best one.
+
+        Raises:
+            FileNotFoundError: there is no checkpoint.
+            ValueError: the checkpoint is damaged.
+        """
+        checkpoints = self.checkpoints()
+        step = checkpoints.best_step() if step is None else step
+        state: TrainState = checkpoints.restore(step, self._template())[0]
+        return TrainedNetwork(self.config, self.model, state.evaluation_variables, step)
+
+    def _template(self) -> TrainState:
+        recipe = self.config.recipe
+        tx = scheduled_optimizer(recipe.optimizer, lambda step: 1.0)
+        return create_state(
+            self.model,
+            tx,
+            self.config.image_format.shape,
+            seed=0,
+            ema=recipe.ema_decay is not None,
+        )
+
+    def evaluate(self, trained: TrainedNetwork, split: str, source: Source) -> dict[str, float]:
+        """Metrics of a split: every example counts once."""
+        recipe, config = self.config.recipe, self.config
+        mesh = make_mesh(1)
+        decoder = Decoder(config.image_format, len(config.classes), recipe.skip_corrupt)
+        loader = make_loader(
+            source.examples(split),
+            decoder,
+            EVALUATION_BATCH,
+            train=False,
+            resident=recipe.resident,
+        )
+        step = make_eval_step(self.model, classification_loss(recipe.loss))
+        input_fn = input_function(loader, config.preprocessing)
+        return make_evaluate(step, loader, input_fn, mesh)(trained.variables)

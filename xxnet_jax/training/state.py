@@ -1,0 +1,87 @@
+"""Everything that a training step reads and writes, as one value."""
+
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import optax
+
+from xxnet_jax.models import Network
+
+
+@flax.struct.dataclass
+class TrainState:
+    """The state of a training run.
+
+    Attributes:
+        step: int32 [], updates made so far.
+        params: trainable parameters.
+        batch_stats: running statistics; an empty dict for a network without any.
+        opt_state: of the optimizer.
+        ema_params: exponential moving average of the parameters, or None.
+        rng: typed key; the step folds its number in, so it never changes.
+    """
+
+    step: jax.Array
+    params: Any
+    batch_stats: Any
+    opt_state: Any
+    ema_params: Any
+    rng: jax.Array
+
+    @property
+    def evaluation_variables(self) -> dict[str, Any]:
+        """The variables to evaluate with: averaged parameters where there are any."""
+        params = self.params if self.ema_params is None else self.ema_params
+        return {"params": params, "batch_stats": self.batch_stats}
+
+
+def create_state(
+    model: Network,
+    tx: optax.GradientTransformation,
+    image_shape: tuple[int, int, int],
+    *,
+    seed: int,
+    ema: bool = False,
+) -> TrainState:
+    """The state before the first step.
+
+    Args:
+        model: a network.
+        tx: the optimizer.
+        image_shape: (height, width, channels) of the training images.
+        seed: of the initial parameters and of everything random in the steps.
+        ema: keep an average of the parameters; it begins as their copy.
+    """
+    init_key, step_key = jax.random.split(jax.random.key(seed))
+
+    @jax.jit
+    def initialize(key: jax.Array) -> TrainState:
+        variables = model.init(key, jnp.zeros((1, *image_shape), jnp.float32), train=False)
+        params = variables["params"]
+        return TrainState(
+            step=jnp.zeros((), jnp.int32),
+            params=params,
+            batch_stats=variables.get("batch_stats", {}),
+            opt_state=tx.init(params),
+            ema_params=jax.tree.map(jnp.copy, params) if ema else None,
+            rng=step_key,
+        )
+
+    return initialize(init_key)
+
+
+def ema_decay_at(step: jax.Array, decay: float) -> jax.Array:
+    """min(decay, (1 + n) / (10 + n)) after n updates: TensorFlow's moving average with `num_updates`.
+
+    A young average follows the parameters closely (MNIST chapter of the notes).
+    """
+    n = step.astype(jnp.float32)
+    return jnp.minimum(decay, (1 + n) / (10 + n))
+
+
+def update_ema(average: Any, params: Any, step: jax.Array, decay: float) -> Any:
+    """average <- d average + (1 - d) params, with d = `ema_decay_at(step, decay)`."""
+    d = ema_decay_at(step, decay)
+    return jax.tree.map(lambda a, p: a + (1 - d).astype(a.dtype) * (p - a), average, params)

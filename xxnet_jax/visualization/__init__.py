@@ -1,0 +1,1 @@
+"""Plots and pictures; matplotlib is imported when one is drawn."""
