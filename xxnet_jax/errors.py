@@ -1,7 +1,7 @@
 """The errors that a user can cause, and mend.
 
-Each is also the built-in exception that a caller would expect (`ValueError`, `FileNotFoundError`, ...), so library users
-need not know this module. Scripts catch `XXNetError` and print its message without a traceback.
+Each is also the built-in exception that a caller would expect (`ValueError`, `FileNotFoundError`, ...), so users of the
+library need not know this module. Scripts catch `XXNetError` and print its message without a traceback.
 """
 
 import difflib

@@ -6,7 +6,7 @@ over the examples whose mask is set, whatever the devices they lie on.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import chex
@@ -32,16 +32,14 @@ class Outputs(NamedTuple):
     """
 
     prediction: Any
-    auxiliary: dict[str, jax.Array]
+    auxiliary: Mapping[str, jax.Array]
     step: jax.Array
 
 
 LossFn = Callable[[Outputs, Batch, jax.Array], tuple[jax.Array, Metrics]]
 
 
-def cross_entropy(
-    logits: jax.Array, labels: jax.Array, label_smoothing: float = 0.0
-) -> jax.Array:
+def cross_entropy(logits: jax.Array, labels: jax.Array, label_smoothing: float = 0.0) -> jax.Array:
     """Softmax cross-entropy of each example, float32 [batch]: -sum_k q_k log softmax(logits)_k.
 
     Args:
@@ -83,13 +81,11 @@ def l2_penalty(params: Any, pattern: str) -> jax.Array:
     Raises:
         ValueError: the expression matches no parameter; the message lists the paths.
     """
-    flat = flax.traverse_util.flatten_dict(params, sep="/")
+    flat: dict[str, jax.Array] = flax.traverse_util.flatten_dict(params, sep="/")  # type: ignore[assignment]
     chosen = [leaf for path, leaf in flat.items() if re.search(pattern, path)]
     if not chosen:
-        raise InvalidArgument(
-            f"the L2 pattern '{pattern}' matches no parameter; paths: {', '.join(sorted(flat))}"
-        )
-    return 0.5 * sum(jnp.sum(jnp.square(leaf.astype(jnp.float32))) for leaf in chosen)
+        raise InvalidArgument(f"the L2 pattern '{pattern}' matches no parameter; paths: {', '.join(sorted(flat))}")
+    return jnp.sum(jnp.stack([jnp.sum(jnp.square(leaf.astype(jnp.float32))) for leaf in chosen])) / 2
 
 
 PER_EXAMPLE: dict[str, Callable[..., jax.Array]] = {
@@ -109,7 +105,7 @@ def classification_loss(
     Args:
         name: "cross_entropy" or "squared_error" (on one-hot targets).
         label_smoothing: of the cross-entropy.
-        auxiliary_weight: of each auxiliary head's loss; a number, or a function of the step. The paper of GoogLeNet has .3.
+        auxiliary_weight: of each auxiliary head's loss (GoogLeNet's paper: .3); a number, or a function of the step.
 
     Returns:
         loss_fn with metrics "loss" and "accuracy".

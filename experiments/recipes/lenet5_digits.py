@@ -2,4 +2,12 @@
 
 from xxnet_jax.training import Recipe
 
-RECIPE = Recipe(model="lenet5", data="digits", optimizer="adam", batch_size=32, epochs=60)
+RECIPE = Recipe(
+    model="lenet5",
+    model_options={"activation": "relu", "subsampling": "max"},
+    data="digits",
+    optimizer="adam",
+    label_smoothing=0.1,
+    batch_size=32,
+    epochs=40,
+)

@@ -80,9 +80,7 @@ def fit_image(image: np.ndarray, height: int, width: int, fit: Fit = "resize") -
                 f"an image of {rows}x{columns} cannot be padded to {height}x{width}: use fit='resize'"
             )
         top, left = (height - rows) // 2, (width - columns) // 2
-        return np.pad(
-            image, ((top, height - rows - top), (left, width - columns - left), (0, 0))
-        )
+        return np.pad(image, ((top, height - rows - top), (left, width - columns - left), (0, 0)))
     planes = [
         np.asarray(Image.fromarray(plane).resize((width, height), Image.Resampling.BILINEAR))
         for plane in np.moveaxis(image, -1, 0)

@@ -1,8 +1,8 @@
 """Batches, in an order that depends on nothing but the seed, the epoch and the position in it.
 
 A loader gives batches in two steps. On the host it makes what differs from batch to batch: for a set that lives on the
-device that is a list of indices, for any other the decoded images. `fetch`, a pure function that belongs into the compiled
-step, then makes the batch `{"image", "label", "mask"}` of it. Both kinds of loader give the same batches.
+device that is a list of indices, for any other the decoded images. `fetch`, a pure function that belongs into the
+compiled step, then makes the batch `{"image", "label", "mask"}` of it. Both kinds of loader give the same batches.
 """
 
 import itertools
@@ -95,7 +95,7 @@ def permutation(size: int, seed: int, epoch: int) -> np.ndarray:
 class Loader(ABC):
     """Batches of one split.
 
-    For training, epochs are shuffled, each by its own permutation, and the examples that do not fill a last batch are left
+    For training, epochs are shuffled, each by its own permutation; the examples that do not fill a last batch are left
     to the next epoch's permutation. For evaluation the order is fixed, and the last batch is padded and masked: every
     example counts once.
 
@@ -149,7 +149,7 @@ class Loader(ABC):
     @staticmethod
     @abstractmethod
     def fetch(resident: Any, batch: Batch) -> Batch:
-        """`{"image": uint8 [batch, h, w, c], "label": int32 [batch], "mask": bool [batch]}`; pure, for the compiled step."""
+        """`{"image": uint8 [batch, h, w, c], "label": int32 [batch], "mask": bool [batch]}`; pure."""
 
     def order(self, epoch: int) -> np.ndarray:
         """The indices of an epoch, int32 [num_examples]."""
@@ -171,10 +171,7 @@ class ResidentLoader(Loader):
 
     @staticmethod
     def fetch(resident: Any, batch: Batch) -> Batch:
-        gathered = {
-            key: jnp.take(values, batch["index"], axis=0, mode="clip")
-            for key, values in resident.items()
-        }
+        gathered = {key: jnp.take(values, batch["index"], axis=0, mode="clip") for key, values in resident.items()}
         return gathered | {"mask": gathered["mask"] & batch["mask"]}
 
     def epoch_batches(self, epoch: int, skip: int) -> Iterator[Batch]:
@@ -199,7 +196,12 @@ class HostLoader(Loader):
     """
 
     def __init__(
-        self, examples: Examples, decoder: Decoder, batch_size: int, threads: int = 4, **options: Any
+        self,
+        examples: Examples,
+        decoder: Decoder,
+        batch_size: int,
+        threads: int = 4,
+        **options: Any,
     ):
         super().__init__(len(examples), batch_size, **options)
         self.examples = examples
@@ -220,9 +222,7 @@ class HostLoader(Loader):
             return self._indexed_batches(self.examples, epoch, skip)
         return self._streamed_batches(epoch, skip)
 
-    def _indexed_batches(
-        self, examples: IndexedExamples, epoch: int, skip: int
-    ) -> Iterator[Batch]:
+    def _indexed_batches(self, examples: IndexedExamples, epoch: int, skip: int) -> Iterator[Batch]:
         import grain
 
         order = self.order(epoch)
@@ -250,10 +250,7 @@ class HostLoader(Loader):
         """A batch of decoded examples, filled up with masked zeros."""
         padding = self.batch_size - len(group)
         batch = {key: np.stack([example[key] for example in group]) for key in group[0]}
-        return {
-            key: np.pad(values, [(0, padding)] + [(0, 0)] * (values.ndim - 1))
-            for key, values in batch.items()
-        }
+        return {key: np.pad(values, [(0, padding)] + [(0, 0)] * (values.ndim - 1)) for key, values in batch.items()}
 
 
 def _mixed(stream: Iterator[Any], rng: np.random.Generator) -> Iterator[Any]:

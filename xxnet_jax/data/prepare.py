@@ -74,9 +74,7 @@ def prepare_tfds(
 
     Builder.name = name
     builder = Builder(data_dir=str(data_dir), file_format="array_record")
-    builder.download_and_prepare(
-        download_config=tfds.download.DownloadConfig(try_download_gcs=False)
-    )
+    builder.download_and_prepare(download_config=tfds.download.DownloadConfig(try_download_gcs=False))
     return folder
 
 
@@ -87,9 +85,7 @@ def png_bytes(image) -> bytes:
     return stream.getvalue()
 
 
-def export_images(
-    examples: Examples, classes: tuple[str, ...], out: Path, count: int | None = None
-) -> list[Path]:
+def export_images(examples: Examples, classes: tuple[str, ...], out: Path, count: int | None = None) -> list[Path]:
     """Write the first `count` examples as `OUT/CLASS/NUMBER.png`, a layout that `folder:` reads; returns the files."""
     written = []
     for number, example in enumerate(islice(examples, count)):

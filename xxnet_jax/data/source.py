@@ -75,9 +75,7 @@ class ArrayExamples(IndexedExamples):
 
     def __post_init__(self) -> None:
         if len(self.images) != len(self.labels):
-            raise InvalidArgument(
-                f"{len(self.images)} images, but {len(self.labels)} labels: they must be as many"
-            )
+            raise InvalidArgument(f"{len(self.images)} images, but {len(self.labels)} labels: they must be as many")
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -168,8 +166,7 @@ class Source:
         match = re.fullmatch(r"([\w-]+)(?:\[(-?\d+%?)?:(-?\d+%?)?\])?", expression)
         if match is None:
             raise InvalidArgument(
-                f"cannot read the split '{expression}': "
-                "write train, train[:-5000], train[80%:] or train+validation"
+                f"cannot read the split '{expression}': write train, train[:-5000], train[80%:] or train+validation"
             )
         name, start, stop = match.groups()
         if name not in self.splits:
@@ -177,9 +174,7 @@ class Source:
         examples = self.splits[name]
         if "[" not in expression:
             return examples
-        first, last, _ = slice(
-            _bound(start, len(examples)), _bound(stop, len(examples))
-        ).indices(len(examples))
+        first, last, _ = slice(_bound(start, len(examples)), _bound(stop, len(examples))).indices(len(examples))
         if first >= last:
             raise InvalidArgument(
                 f"the split '{expression}' of {self.uri} is empty: '{name}' has {len(examples)} examples"

@@ -20,7 +20,7 @@ def endpoints(model: Network, variables: Any, images: jax.Array) -> dict[str, ja
     Returns:
         name -> activation; names are those of the paper or of the reference implementation.
     """
-    return _compiled_endpoints(model)(variables, images)
+    return _compiled_endpoints(model)(variables, images)  # type: ignore[arg-type]
 
 
 @functools.lru_cache(maxsize=32)

@@ -1,7 +1,7 @@
 """What the network families share: the interface of a network, convolution, pooling, and a check of the input.
 
-Every convolution of the zoo goes through `convolve`, and every max pooling through `max_pool`: these are the places where
-a lowering is chosen for a backend. Semantics (padding, parameter names, dtypes) are Flax's.
+Every convolution of the zoo goes through `convolve`, and every max pooling through `max_pool`: these are the places
+where a lowering is chosen for a backend. Semantics (padding, parameter names, dtypes) are Flax's.
 """
 
 import functools
@@ -17,7 +17,6 @@ from xxnet_jax.errors import InvalidArgument
 
 Dtype = Any
 Pooling = Literal["avg", "max"] | None
-Padding = str | int | Sequence[tuple[int, int]]
 Initializer = Callable[..., jax.Array]
 
 
@@ -84,13 +83,16 @@ def check_images(images: jax.Array, smallest: int) -> None:
         )
     if min(height, width) < smallest:
         raise InvalidArgument(
-            f"images of {height}x{width} are too small for this network: "
-            f"the smallest size is {smallest}x{smallest}"
+            f"images of {height}x{width} are too small for this network: the smallest size is {smallest}x{smallest}"
         )
 
 
 def convolve(
-    inputs: jax.Array, kernel: jax.Array, strides: Sequence[int], padding: Padding, **options: Any
+    inputs: jax.Array,
+    kernel: jax.Array,
+    strides: Sequence[int],
+    padding: str | Sequence[tuple[int, int]],
+    **options: Any,
 ) -> jax.Array:
     """`jax.lax.conv_general_dilated`: the one place where a convolution's lowering is chosen."""
     return jax.lax.conv_general_dilated(inputs, kernel, strides, padding, **options)
@@ -102,10 +104,8 @@ class Conv(nn.Conv):
     conv_general_dilated: Callable[..., jax.Array] | None = convolve
 
 
-def max_pool(
-    x: jax.Array, window: int, stride: int | None = None, padding: str = "VALID"
-) -> jax.Array:
-    """Maximum over `window` x `window` pixels of `x` [batch, height, width, channels]; the stride defaults to the window.
+def max_pool(x: jax.Array, window: int, stride: int | None = None, padding: str = "VALID") -> jax.Array:
+    """Maximum over `window` x `window` pixels of `x` [batch, height, width, channels]; stride = window by default.
 
     The gradient goes to the first maximum of a window in row order, and NaN propagates, on every backend. On CPU the
     maximum is taken over strided slices: XLA's select-and-scatter, the gradient of a reduce-window, is 30 to 60 times
@@ -131,14 +131,10 @@ def _first_maximum(a: jax.Array, b: jax.Array) -> jax.Array:
     return jnp.where((b > a) | jnp.isnan(b), b, a)
 
 
-def avg_pool(
-    x: jax.Array, window: int, stride: int | None = None, padding: str = "VALID"
-) -> jax.Array:
+def avg_pool(x: jax.Array, window: int, stride: int | None = None, padding: str = "VALID") -> jax.Array:
     """Mean over `window` x `window` pixels of `x` [batch, height, width, channels]; padding does not count."""
     stride = stride or window
-    return nn.avg_pool(
-        x, (window, window), (stride, stride), padding=padding, count_include_pad=False
-    )
+    return nn.avg_pool(x, (window, window), (stride, stride), padding=padding, count_include_pad=False)
 
 
 def dropout(x: jax.Array, rate: float, *, train: bool, name: str | None = None) -> jax.Array:

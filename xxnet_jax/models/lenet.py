@@ -30,6 +30,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax.linen.dtypes import promote_dtype
 from flax.linen.initializers import constant, truncated_normal, zeros
 
 from xxnet_jax.models.layers import (
@@ -99,7 +100,7 @@ class TrainableSubsampling(nn.Module):
         maps = x.shape[-1]
         coefficient = self.param("coefficient", constant(0.25), (maps,), self.param_dtype)
         bias = self.param("bias", zeros, (maps,), self.param_dtype)
-        x, coefficient, bias = nn.dtypes.promote_dtype(x, coefficient, bias, dtype=self.dtype)
+        x, coefficient, bias = promote_dtype(x, coefficient, bias, dtype=self.dtype)
         shape = (1, 1, 1, maps)
         return 4 * avg_pool(x, 2) * coefficient.reshape(shape) + bias.reshape(shape)
 
@@ -125,7 +126,7 @@ class TableConv(nn.Module):
 
         kernels = self.param("kernel", initializer, (5, 5, len(inputs)), self.param_dtype)
         bias = self.param("bias", zeros, (len(C3_TABLE),), self.param_dtype)
-        x, kernels, bias = nn.dtypes.promote_dtype(x, kernels, bias, dtype=self.dtype)
+        x, kernels, bias = promote_dtype(x, kernels, bias, dtype=self.dtype)
         dense = jnp.zeros((5, 5, x.shape[-1], len(C3_TABLE)), kernels.dtype)
         dense = dense.at[:, :, inputs, outputs].set(kernels)
         layout = ("NHWC", "HWIO", "NHWC")
@@ -301,9 +302,7 @@ VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {
             "parameters": 520_082,
             "preprocessing": "unit",
-            "deviations": (
-                "SAME padding, ReLU, max pooling, 500 hidden units, no C5: the notes' notebook",
-            ),
+            "deviations": ("SAME padding, ReLU, max pooling, 500 hidden units, no C5: the notes' notebook",),
         },
         {
             "convolutions": (6, 16),
@@ -321,9 +320,7 @@ VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
             "input_shape": (28, 28, 1),
             "parameters": 155_606,
             "preprocessing": "unit",
-            "deviations": (
-                "28x28 input, widths 32, 64, 100, ReLU, max pooling, no C5: the notes' XXNet",
-            ),
+            "deviations": ("28x28 input, widths 32, 64, 100, ReLU, max pooling, no C5: the notes' XXNet",),
         },
         {
             "convolutions": (32, 64),

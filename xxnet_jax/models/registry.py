@@ -6,7 +6,7 @@ built, and no array is made, before `create_model` is called.
 
 import fnmatch
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -71,7 +71,7 @@ def register(info: ModelInfo, network: type[Network], **knobs: Any) -> None:
 def create_model(
     name: str,
     *,
-    num_classes: int | None | str = "published",
+    num_classes: int | Literal["published"] | None = "published",
     pooling: Pooling = None,
     dtype: Dtype = jnp.float32,
     param_dtype: Dtype = jnp.float32,
@@ -94,8 +94,7 @@ def create_model(
     _check_knobs(name, entry.network, knobs)
     if num_classes == "published":
         num_classes = entry.info.num_classes
-    is_count = isinstance(num_classes, int) and not isinstance(num_classes, bool)
-    if num_classes is not None and not (is_count and num_classes >= 1):
+    if num_classes is not None and (not isinstance(num_classes, int) or num_classes < 1):
         raise InvalidArgument(f"num_classes must be a positive integer or None, got {num_classes!r}")
     if pooling not in (None, "avg", "max"):
         raise InvalidArgument(f"pooling must be None, 'avg' or 'max', not {pooling!r}")

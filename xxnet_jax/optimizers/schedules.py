@@ -43,22 +43,18 @@ class ScheduleConfig:
         return self.name == "cosine"
 
 
-def create_schedule(
-    config: ScheduleConfig, learning_rate: float, total_steps: int
-) -> optax.Schedule:
+def create_schedule(config: ScheduleConfig, learning_rate: float, total_steps: int) -> optax.Schedule:
     """The learning rate at step t (the first is 0), for base rate r, decay rate d and decay steps k:
 
     constant r; exponential r d^(t/k), with floor(t/k) as a staircase; step r d^n with n boundaries at or before t;
-    cosine r (f + (1 - f) (1 + cos(pi t / T)) / 2) over the T steps that follow the warm-up (Loshchilov and Hutter, 2017);
+    cosine r (f + (1 - f) (1 + cos(pi t / T)) / 2) over the T steps after the warm-up (Loshchilov and Hutter, 2017);
     plateau r, to be scaled by `Plateau`. Warm-up takes w steps, at rate r t / w, and the schedule starts after it.
 
     Raises:
         ValueError: a value that the schedule needs is missing or out of range.
     """
     if config.warmup_steps < 0 or config.warmup_steps >= max(total_steps, 1):
-        raise InvalidArgument(
-            f"warmup_steps must be in [0, {total_steps}), got {config.warmup_steps}"
-        )
+        raise InvalidArgument(f"warmup_steps must be in [0, {total_steps}), got {config.warmup_steps}")
     if not 0 < config.decay_rate <= 1:
         raise InvalidArgument(f"decay_rate must be in (0, 1], got {config.decay_rate}")
     remaining = total_steps - config.warmup_steps
@@ -77,9 +73,7 @@ def create_schedule(
             if not steps:
                 every = _positive_decay_steps(config)
                 steps = range(every, remaining, every)
-            schedule = optax.piecewise_constant_schedule(
-                learning_rate, dict.fromkeys(steps, config.decay_rate)
-            )
+            schedule = optax.piecewise_constant_schedule(learning_rate, dict.fromkeys(steps, config.decay_rate))
         case "cosine":
             schedule = optax.cosine_decay_schedule(learning_rate, remaining, config.final_fraction)
     if config.warmup_steps:
@@ -90,25 +84,21 @@ def create_schedule(
 
 def _positive_decay_steps(config: ScheduleConfig) -> int:
     if not config.decay_steps or config.decay_steps < 1:
-        raise InvalidArgument(
-            f"schedule '{config.name}' needs decay_steps >= 1, got {config.decay_steps}"
-        )
+        raise InvalidArgument(f"schedule '{config.name}' needs decay_steps >= 1, got {config.decay_steps}")
     return config.decay_steps
 
 
 def scheduled_optimizer(name: str, schedule: optax.Schedule) -> optax.GradientTransformation:
     """The optimizer with rate `schedule(step) * rate_scale`.
 
-    Both stand in the optimizer's state as `hyperparams["learning_rate"]` and `hyperparams["rate_scale"]`: the rate can be
-    logged, and the scale set between steps without compiling anew.
+    Both stand in the optimizer's state, as `hyperparams["learning_rate"]` and `hyperparams["rate_scale"]`: the rate can
+    be logged, and the scale set between steps without compiling anew.
     """
 
     def build(learning_rate: jax.Array, rate_scale: jax.Array) -> optax.GradientTransformation:
         return create_optimizer(name, learning_rate * rate_scale)
 
-    return optax.inject_hyperparams(build)(
-        learning_rate=schedule, rate_scale=jnp.ones((), jnp.float32)
-    )
+    return optax.inject_hyperparams(build)(learning_rate=schedule, rate_scale=jnp.ones((), jnp.float32))
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Checkpoints: the one place that knows Orbax.
 
-A checkpoint is one atomic step: the state, and the host's side of the run (position in the data, pending metrics, plateau,
-early stopping) as JSON. It is written in the background, under a temporary name that is renamed at the end.
+A checkpoint is one atomic step: the state, and the host's side of the run (position in the data, pending metrics,
+plateau, early stopping) as JSON. It is written in the background, under a temporary name that is renamed at the end.
 """
 
 import logging
@@ -18,8 +18,8 @@ from xxnet_jax.errors import CannotWrite, CorruptData, MissingData
 _log = logging.getLogger(__name__)
 
 
-def rank(metrics: dict[str, float]) -> tuple[float, float]:
-    """The order of checkpoints: by validation accuracy, among equals by validation loss."""
+def rank(metrics: dict[str, float]) -> Any:
+    """The order of checkpoints, a pair to sort by: validation accuracy, among equals validation loss."""
     return metrics["validation/accuracy"], -metrics["validation/loss"]
 
 
@@ -38,7 +38,10 @@ class Checkpoints:
         if read_only and not folder.is_dir():
             raise MissingData(f"no checkpoints in {folder}")
         policy = AnyPreservationPolicy(
-            [LatestN(keep_last), BestN(get_metric_fn=rank, n=1, keep_checkpoints_without_metrics=False)]
+            [
+                LatestN(keep_last),
+                BestN(get_metric_fn=rank, n=1, keep_checkpoints_without_metrics=False),
+            ]
         )
         options = ocp.CheckpointManagerOptions(
             preservation_policy=policy,
@@ -61,9 +64,7 @@ class Checkpoints:
         self._manager.reload()
         return sorted(self._manager.all_steps())
 
-    def save(
-        self, step: int, state: Any, host: dict[str, Any], metrics: dict[str, float] | None = None
-    ) -> None:
+    def save(self, step: int, state: Any, host: dict[str, Any], metrics: dict[str, float] | None = None) -> None:
         """Begin to save; the state may be donated as soon as this returns.
 
         Args:
@@ -75,9 +76,7 @@ class Checkpoints:
         Raises:
             OSError: this or the previous checkpoint could not be written.
         """
-        items = ocp.args.Composite(
-            state=ocp.args.StandardSave(state), host=ocp.args.JsonSave(host)
-        )
+        items = ocp.args.Composite(state=ocp.args.StandardSave(state), host=ocp.args.JsonSave(host))
         try:
             self._manager.save(step, args=items, metrics=metrics)
         except Exception as error:  # Orbax and TensorStore raise many kinds
@@ -108,9 +107,7 @@ class Checkpoints:
             ValueError: it is damaged, or another network's.
         """
         target = jax.tree.map(ocp.utils.to_shape_dtype_struct, template)
-        items = ocp.args.Composite(
-            state=ocp.args.StandardRestore(target), host=ocp.args.JsonRestore()
-        )
+        items = ocp.args.Composite(state=ocp.args.StandardRestore(target), host=ocp.args.JsonRestore())
         try:
             restored = self._manager.restore(step, args=items)
         except Exception as error:  # as above
@@ -140,8 +137,7 @@ class Checkpoints:
             return step, *restored
         if steps:
             raise CorruptData(
-                f"none of the checkpoints {steps} in {self.folder} can be read: "
-                "move the run folder away to begin anew"
+                f"none of the checkpoints {steps} in {self.folder} can be read: move the run folder away to begin anew"
             )
         return None
 
@@ -161,11 +157,7 @@ class Checkpoints:
         steps = self.steps()
         if not steps:
             raise MissingData(f"no checkpoint in {self.folder}")
-        ranked = [
-            (rank(metrics), step)
-            for step in steps
-            if (metrics := self._manager.metrics(step)) is not None
-        ]
+        ranked = [(rank(metrics), step) for step in steps if (metrics := self._manager.metrics(step)) is not None]
         return max(ranked)[1] if ranked else steps[-1]
 
     def close(self) -> None:

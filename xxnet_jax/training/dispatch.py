@@ -61,10 +61,8 @@ class CompiledTrainStep:
             for function, axis in ((single, 0), (several, 1))
         )
 
-    def __call__(
-        self, state: TrainState, resident: Any, batches: list[Batch]
-    ) -> tuple[TrainState, Metrics]:
-        """The state after one step for each batch, and metrics whose leaves are [] or [len(batches)]; `state` is consumed."""
+    def __call__(self, state: TrainState, resident: Any, batches: list[Batch]) -> tuple[TrainState, Metrics]:
+        """The state after a step for each batch, and metrics with leaves [] or [len(batches)]; `state` is consumed."""
         if len(batches) == 1:
             batch = jax.device_put(batches[0], divided(self._mesh))
             return self._single(state, resident, batch)
@@ -74,12 +72,10 @@ class CompiledTrainStep:
     @property
     def compilations(self) -> int:
         """How often a step was compiled."""
-        return self._single._cache_size() + self._several._cache_size()
+        return sum(function._cache_size() for function in (self._single, self._several))  # type: ignore[attr-defined]
 
 
-def compile_eval_step(
-    step: EvalStep, input_fn: InputFn, mesh: Mesh
-) -> Callable[[dict[str, Any], Any, Batch], Metrics]:
+def compile_eval_step(step: EvalStep, input_fn: InputFn, mesh: Mesh) -> Callable[[dict[str, Any], Any, Batch], Metrics]:
     """`evaluate_batch(variables, resident, batch) -> metrics`, compiled for the mesh."""
     everywhere = replicated(mesh)
     compiled = jax.jit(

@@ -5,7 +5,6 @@ import json
 import math
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -20,8 +19,8 @@ from xxnet_jax.losses import Metrics
 class MeanWindow:
     """Means of metrics over steps or batches.
 
-    Values stay on the device until they are needed, so that nothing waits for them. They are added in float64 in the order
-    of the steps: where a window is interrupted and saved changes nothing.
+    Values stay on the device until they are needed, so that nothing waits for them. They are added in float64 in the
+    order of the steps: where a window is interrupted and saved changes nothing.
     """
 
     def __init__(self, sums: dict[str, list[float]] | None = None):
@@ -147,11 +146,10 @@ class Progress:
 
     def line(self, text: str) -> None:
         """A line that stays, above the bar."""
-        if self._enabled:
-            (self._bar.console.print if self._bar is not None else print)(text, **self._flags())
-
-    def _flags(self) -> dict[str, bool]:
-        return {"markup": False, "highlight": False} if self._bar is not None else {"flush": True}
+        if self._bar is not None:
+            self._bar.console.print(text, markup=False, highlight=False)
+        elif self._enabled:
+            print(text, flush=True)
 
     def record(self, step: int, epoch: float, means: dict[str, float]) -> None:
         """A line about the metrics at `step`."""
@@ -182,12 +180,3 @@ def _clock(seconds: float) -> str:
     minutes, seconds = divmod(math.ceil(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
-
-
-def stopwatch() -> Iterator[float]:
-    """Seconds since the last `next`; the first is 0."""
-    last = time.perf_counter()
-    while True:
-        now = time.perf_counter()
-        yield now - last
-        last = now

@@ -3,8 +3,9 @@
 import math
 import signal
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -17,8 +18,7 @@ from xxnet_jax.training.checkpoints import Checkpoints
 from xxnet_jax.training.dispatch import CompiledTrainStep
 from xxnet_jax.training.evaluation import Evaluate
 from xxnet_jax.training.interrupt import InterruptRequest
-from xxnet_jax.training.logging import MeanWindow, MetricsFile, Progress, TensorBoard, stopwatch
-from xxnet_jax.training.sharding import replicated
+from xxnet_jax.training.logging import MeanWindow, MetricsFile, Progress, TensorBoard
 from xxnet_jax.training.state import TrainState
 
 SYNC_SECONDS = 0.5  # how often the loop waits for the device, to show progress and to notice a bad loss
@@ -33,31 +33,44 @@ class LoopConfig:
         log_every: steps between two lines of metrics.
         evaluate_every: steps between two evaluations with a checkpoint each; the last step always has one.
         early_stopping: evaluations without a better one after which the run ends; None: never.
+        plateau: reduces the learning rate by the validation accuracy; its initial state.
     """
 
     total_steps: int
     log_every: int
     evaluate_every: int
     early_stopping: int | None = None
+    plateau: Plateau | None = None
 
 
-@dataclass(frozen=True)
+@dataclass
 class HostState:
-    """What the loop itself remembers between steps, saved with each checkpoint as JSON.
+    """What the loop itself remembers between steps; saved with each checkpoint as JSON.
 
     Attributes:
-        window: sums of the training metrics since the last line.
-        plateau: state of the reduction on a plateau, or None.
+        step: steps made.
+        plateau: state of the reduction on a plateau.
         best: the best validation accuracy so far.
         stalled: evaluations since then.
-        seconds: of training so far, over all parts of an interrupted run.
+        seconds: of training, over all parts of an interrupted run.
+        window: training metrics since the last line.
     """
 
-    window: dict[str, list[float]]
-    plateau: dict[str, Any] | None
+    step: int = 0
+    plateau: Plateau | None = None
     best: float | None = None
     stalled: int = 0
     seconds: float = 0.0
+    window: MeanWindow = field(default_factory=MeanWindow)
+
+    def to_json(self) -> dict[str, Any]:
+        plateau = asdict(self.plateau) if self.plateau else None
+        return {**vars(self), "plateau": plateau, "window": self.window.sums()}
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> "HostState":
+        plateau = Plateau(**values["plateau"]) if values["plateau"] else None
+        return cls(**{**values, "plateau": plateau, "window": MeanWindow(values["window"])})
 
 
 @dataclass(frozen=True)
@@ -81,164 +94,222 @@ def train(
     state: TrainState,
     train_step: CompiledTrainStep,
     loader: Loader,
-    evaluate: Callable[[TrainState], dict[str, float]] | Evaluate | None,
+    evaluate: Evaluate | None,
     checkpoints: Checkpoints,
+    metrics: Path,
     config: LoopConfig,
     *,
-    metrics_path: Any,
-    plateau: Plateau | None = None,
     quiet: bool = False,
 ) -> LoopResult:
     """Train from the last checkpoint, or from `state`, to the last step.
 
     Args:
-        state: the initial state, on the devices.
+        state: the initial state, on the devices; it is consumed.
         train_step: compiled.
         loader: of the training split.
         evaluate: variables -> metrics of the validation split, or None.
         checkpoints: of the run.
-        config: see there.
-        metrics_path: `metrics.jsonl`; TensorBoard events go beside it.
-        plateau: reduces the learning rate by the validation accuracy.
+        metrics: the JSON lines file; TensorBoard events go beside it.
+        config: how long, and how often.
         quiet: no progress.
 
     Returns:
-        the last state; also when a signal ended the run after its checkpoint was saved.
+        The last state; also when a signal ended the run, after its checkpoint was saved.
 
     Raises:
         FloatingPointError: the loss or a parameter is no longer finite; the last checkpoint before is kept.
         OSError: something could not be written.
     """
-    # --- Where the run stands -----------------------------------------------------------------------------------------
-    step, host = 0, HostState(window={}, plateau=asdict(plateau) if plateau else None)
-    everywhere = jax.tree.leaves(state)[0].sharding
-    if (found := checkpoints.restore_latest(state)) is not None:
-        step, state, saved = found
-        _check_position(saved.pop("data"), step, loader)
-        host = HostState(**saved)
-        plateau = Plateau(**host.plateau) if host.plateau else None
-    window = MeanWindow(host.window)
-    best, stalled = host.best, host.stalled
-
-    # --- What it writes -----------------------------------------------------------------------------------------------
-    metrics_file = MetricsFile(metrics_path, from_step=step)
-    tensorboard = TensorBoard(metrics_path.parent / "tensorboard", from_step=step)
-    progress = Progress(config.total_steps, step, loader.batch_size, enabled=not quiet)
-    if step and step < config.total_steps:
-        progress.line(f"resuming from the checkpoint of step {step}")
-
-    def collect() -> None:
-        losses = window.collect()
-        for number, loss in enumerate(losses, start=step - len(losses) + 1):
-            if not math.isfinite(loss):
-                raise Diverged(_advice(f"the loss of step {number} is {loss}", checkpoints))
-
-    def write(values: dict[str, float]) -> None:
-        epoch = step / loader.batches_per_epoch
-        record = {"step": step, "epoch": round(epoch, 6), **values}
-        metrics_file.write(record)
-        tensorboard.write(record)
-        progress.record(step, epoch, values)
-
-    def save(metrics: dict[str, float] | None) -> None:
-        if not all_finite(state.params):
-            raise Diverged(_advice(f"a parameter is not finite after step {step}", checkpoints))
-        epoch, batch = divmod(step, loader.batches_per_epoch)
-        host = HostState(
-            window=window.sums(),
-            plateau=asdict(plateau) if plateau else None,
-            best=best,
-            stalled=stalled,
-            seconds=seconds_before + time.perf_counter() - started,
-        )
-        saved = asdict(host) | {"data": {"epoch": epoch, "batch": batch, "seed": loader.seed}}
-        checkpoints.save(step, state, saved, metrics)
-
-    # --- The loop -----------------------------------------------------------------------------------------------------
-    resident = jax.device_put(loader.resident, everywhere)
-    batches = loader.batches(start=step)
-    seconds_before, started = host.seconds, time.perf_counter()
-    synced, logged, logged_step, waited = time.perf_counter(), time.perf_counter(), step, 0.0
-    waiting = stopwatch()
-    stopped = config.early_stopping is not None and stalled >= config.early_stopping
+    training = _Training(state, train_step, loader, evaluate, checkpoints, config)
+    del state
+    training.open(metrics, quiet)
     try:
         with InterruptRequest() as request:
-            while step < config.total_steps and not stopped:
-                count = min(
-                    train_step.steps_per_call,
-                    *(every - step % every for every in (config.log_every, config.evaluate_every)),
-                    config.total_steps - step,
-                )
-                if count < train_step.steps_per_call:
-                    count = 1  # only two programs are compiled: one step, and a full call
-                next(waiting)
-                group = [next(batches) for _ in range(count)]
-                waited += next(waiting)
-                state, metrics = train_step(state, resident, group)
-                step += count
-                window.add(metrics)
-
-                now = time.perf_counter()
-                if now - synced > SYNC_SECONDS:
-                    collect()
-                    progress.update(step, window.means())
-                    synced = time.perf_counter()
-
-                last = step == config.total_steps
-                if step % config.log_every == 0 or last:
-                    collect()
-                    now = time.perf_counter()
-                    means = {f"train/{name}": value for name, value in window.means().items()}
-                    rate = learning_rate(state)
-                    timing = {
-                        "time/examples_per_second": (step - logged_step)
-                        * loader.batch_size
-                        / (now - logged),
-                        "time/data_wait_seconds": waited,
-                    }
-                    write(means | ({} if rate is None else {"train/learning_rate": rate}) | timing)
-                    window = MeanWindow()
-                    logged, logged_step, waited = now, step, 0.0
-
-                if step % config.evaluate_every == 0 or last:
-                    collect()
-                    values = None
-                    if evaluate is not None:
-                        before = time.perf_counter()
-                        means = evaluate(state.evaluation_variables)
-                        values = {f"validation/{name}": value for name, value in means.items()}
-                        if not all(map(math.isfinite, values.values())):
-                            reason = f"the validation loss after step {step} is not finite"
-                            raise Diverged(_advice(reason, checkpoints))
-                        write(values | {"time/evaluation_seconds": time.perf_counter() - before})
-                        accuracy = values["validation/accuracy"]
-                        improved = best is None or accuracy > best
-                        best, stalled = (accuracy, 0) if improved else (best, stalled + 1)
-                        if plateau is not None:
-                            plateau = plateau.update(accuracy)
-                            state = with_rate_scale(state, plateau.scale)
-                        if config.early_stopping is not None and stalled >= config.early_stopping:
-                            stopped = True
-                            progress.line(f"no better validation in {stalled} evaluations: stopping")
-                    save(values)
-                    logged = synced = time.perf_counter()
+            while not training.finished and request.signal is None:
+                training.advance()
+                if training.due(config.log_every):
+                    training.log()
+                if training.due(config.evaluate_every):
+                    training.validate_and_save()
                 elif request.signal is not None:
-                    collect()
-                    save(None)
-                if request.signal is not None:
-                    break
+                    training.save()
     finally:
-        progress.close()
-        metrics_file.close()
-        tensorboard.close()
+        training.close()
     checkpoints.wait()
-    complete = stopped or step >= config.total_steps
-    seconds = seconds_before + time.perf_counter() - started
-    return LoopResult(state, step, seconds, None if complete else request.signal)
+    interrupted = None if training.finished else request.signal
+    return LoopResult(training.state, training.host.step, training.seconds(), interrupted)
+
+
+class _Training:
+    """A run between its first and its last step."""
+
+    def __init__(
+        self,
+        state: TrainState,
+        train_step: CompiledTrainStep,
+        loader: Loader,
+        evaluate: Evaluate | None,
+        checkpoints: Checkpoints,
+        config: LoopConfig,
+    ):
+        self.train_step = train_step
+        self.loader = loader
+        self.evaluate = evaluate
+        self.checkpoints = checkpoints
+        self.config = config
+        self.state, self.host = self._restored(state)
+        self.resident = jax.device_put(loader.resident, state.step.sharding)
+        self.batches: Iterator[Any] = loader.batches(start=self.host.step)
+
+    def _restored(self, state: TrainState) -> tuple[TrainState, HostState]:
+        found = self.checkpoints.restore_latest(state)
+        if found is None:
+            return state, HostState(plateau=self.config.plateau)
+        step, state, saved = found
+        position = saved.pop("data")
+        if position != self._position(step):
+            raise CorruptData(
+                f"the checkpoint of step {step} stands at {position} of the data, which now is {self._position(step)}: "
+                "the training split is not the one that the run began with"
+            )
+        return state, HostState.from_json(saved)
+
+    def _position(self, step: int) -> dict[str, int]:
+        epoch, batch = divmod(step, self.loader.batches_per_epoch)
+        examples = self.loader.num_examples
+        return {"epoch": epoch, "batch": batch, "seed": self.loader.seed, "examples": examples}
+
+    def open(self, metrics: Path, quiet: bool) -> None:
+        step, total = self.host.step, self.config.total_steps
+        self.metrics_file = MetricsFile(metrics, from_step=step)
+        self.tensorboard = TensorBoard(metrics.parent / "tensorboard", from_step=step)
+        self.progress = Progress(total, step, self.loader.batch_size, enabled=not quiet)
+        if 0 < step < total:
+            self.progress.line(f"resuming from the checkpoint of step {step}")
+        self.seconds_before, self.started = self.host.seconds, time.perf_counter()
+        self.synced = self.started
+        self._restart_timing()
+
+    def close(self) -> None:
+        self.progress.close()
+        self.metrics_file.close()
+        self.tensorboard.close()
+
+    def seconds(self) -> float:
+        return self.seconds_before + time.perf_counter() - self.started
+
+    @property
+    def finished(self) -> bool:
+        return self.host.step >= self.config.total_steps or self.stopped_early
+
+    @property
+    def stopped_early(self) -> bool:
+        patience = self.config.early_stopping
+        return patience is not None and self.host.stalled >= patience
+
+    def due(self, every: int) -> bool:
+        """Whether something that happens every so many steps, and after the last, happens now."""
+        return self.host.step % every == 0 or self.host.step == self.config.total_steps
+
+    def advance(self) -> None:
+        """One call of the compiled step: one step, or as many as it takes at once and nothing is due between."""
+        step, full = self.host.step, self.train_step.steps_per_call
+        ahead = (
+            self.config.total_steps - step,
+            *(n - step % n for n in (self.config.log_every, self.config.evaluate_every)),
+        )
+        count = full if full <= min(ahead) else 1
+        before = time.perf_counter()
+        group = [next(self.batches) for _ in range(count)]
+        self.waited += time.perf_counter() - before
+        self.state, metrics = self.train_step(self.state, self.resident, group)
+        self.host.step += count
+        self.host.window.add(metrics)
+        if time.perf_counter() - self.synced > SYNC_SECONDS:
+            self.sync()
+
+    def sync(self) -> None:
+        """Wait for the device, and look at the losses of the steps since the last time."""
+        losses = self.host.window.collect()
+        for number, loss in enumerate(losses, start=self.host.step - len(losses) + 1):
+            if not math.isfinite(loss):
+                self._diverged(f"the loss of step {number} is {loss}")
+        self.progress.update(self.host.step, self.host.window.means())
+        self.synced = time.perf_counter()
+
+    def log(self) -> None:
+        """Write the means since the last line."""
+        self.sync()
+        values = {f"train/{name}": mean for name, mean in self.host.window.means().items()}
+        if (rate := learning_rate(self.state)) is not None:
+            values["train/learning_rate"] = rate
+        examples = (self.host.step - self.timed_from[0]) * self.loader.batch_size
+        values["time/examples_per_second"] = examples / (self.synced - self.timed_from[1])
+        values["time/data_wait_seconds"] = self.waited
+        self._write(values)
+        self.host.window = MeanWindow()
+        self._restart_timing()
+
+    def _restart_timing(self) -> None:
+        self.timed_from, self.waited = (self.host.step, time.perf_counter()), 0.0
+
+    def _write(self, values: dict[str, float]) -> None:
+        step = self.host.step
+        epoch = step / self.loader.batches_per_epoch
+        record = {"step": step, "epoch": round(epoch, 6), **values}
+        self.metrics_file.write(record)
+        self.tensorboard.write(record)
+        self.progress.record(step, epoch, values)
+
+    def validate_and_save(self) -> None:
+        """Evaluate, let plateau and early stopping take note, and save a checkpoint with the result."""
+        if self.evaluate is None:
+            self.save()
+            return
+        self.sync()
+        started = time.perf_counter()
+        means = self.evaluate(self.state.evaluation_variables)
+        values = {f"validation/{name}": mean for name, mean in means.items()}
+        if not all(map(math.isfinite, values.values())):
+            self._diverged(f"the validation loss after step {self.host.step} is not finite")
+        self._write(values | {"time/evaluation_seconds": time.perf_counter() - started})
+        self._take_note(values["validation/accuracy"])
+        self.save(values)
+
+    def _take_note(self, accuracy: float) -> None:
+        host = self.host
+        if host.best is None or accuracy > host.best:
+            host.best, host.stalled = accuracy, 0
+        else:
+            host.stalled += 1
+        if host.plateau is not None:
+            host.plateau = host.plateau.update(accuracy)
+            self.state = with_rate_scale(self.state, host.plateau.scale)
+        if self.stopped_early:
+            self.progress.line(f"no better validation in {host.stalled} evaluations: stopping")
+
+    def save(self, validation: dict[str, float] | None = None) -> None:
+        """Begin to write a checkpoint."""
+        self.sync()
+        step = self.host.step
+        if not all_finite(self.state.params):
+            self._diverged(f"a parameter is not finite after step {step}")
+        self.host.seconds = self.seconds()
+        host = self.host.to_json() | {"data": self._position(step)}
+        self.checkpoints.save(step, self.state, host, validation)
+        self._restart_timing()
+
+    def _diverged(self, what: str) -> None:
+        self.checkpoints.wait()
+        steps = self.checkpoints.steps()
+        kept = f"the checkpoint of step {steps[-1]} is kept" if steps else "no checkpoint was saved"
+        raise Diverged(
+            f"{what}; {kept}. Try a lower --learning-rate or a warm-up (--schedule.warmup-steps), with a new --workdir"
+        )
 
 
 def learning_rate(state: TrainState) -> float | None:
-    """The rate of the last step, where the optimizer's state holds it."""
+    """The rate of the last step, where the optimizer's state holds it (see `scheduled_optimizer`)."""
     values = getattr(state.opt_state, "hyperparams", None)
     if values is None:
         return None
@@ -262,21 +333,3 @@ def _all_finite(tree: Any) -> jax.Array:
 def all_finite(tree: Any) -> bool:
     """Whether every number in a tree of arrays is finite."""
     return bool(_all_finite(tree))
-
-
-def _check_position(saved: dict[str, int], step: int, loader: Loader) -> None:
-    epoch, batch = divmod(step, loader.batches_per_epoch)
-    if saved != {"epoch": epoch, "batch": batch, "seed": loader.seed}:
-        raise CorruptData(
-            f"the checkpoint of step {step} stands at {saved} of the data, but now step {step} is batch {batch} of "
-            f"epoch {epoch} with seed {loader.seed}: the training split is not the one that the run began with"
-        )
-
-
-def _advice(what: str, checkpoints: Checkpoints) -> str:
-    steps = checkpoints.steps()
-    kept = f"the checkpoint of step {steps[-1]} is kept" if steps else "there is no checkpoint yet"
-    return (
-        f"{what}; {kept}. Try a lower --learning-rate or a warm-up (--schedule.warmup-steps), "
-        "with a new --workdir"
-    )

@@ -26,7 +26,7 @@ from xxnet_jax.optimizers import (
 )
 from xxnet_jax.training.checkpoints import Checkpoints
 from xxnet_jax.training.dispatch import CompiledTrainStep, InputFn
-from xxnet_jax.training.evaluation import make_evaluate
+from xxnet_jax.training.evaluation import Evaluate, make_evaluate
 from xxnet_jax.training.folder import RunConfig, RunFolder
 from xxnet_jax.training.loop import LoopConfig, LoopResult, train
 from xxnet_jax.training.recipe import Recipe
@@ -79,7 +79,8 @@ def _run(recipe: Recipe, folder: RunFolder, quiet: bool) -> dict[str, Any] | Loo
 
     loader = loader_of(recipe.train_split, train=True)
     total_steps = recipe.steps or recipe.epochs * loader.batches_per_epoch
-    if (report := folder.report()) is not None and report["step"] >= _last_step(report, total_steps):
+    if (report := folder.report()) is not None and report["total_steps"] >= total_steps:
+        say(f"the run in {folder.path} is finished: {report['step']:,} of {report['total_steps']:,} steps")
         return report
 
     # --- Network, optimizer, state ------------------------------------------------------------------------------------
@@ -106,9 +107,7 @@ def _run(recipe: Recipe, folder: RunFolder, quiet: bool) -> dict[str, Any] | Loo
     if recipe.l2:
         penalty = lambda params: recipe.l2 * l2_penalty(params, recipe.l2_pattern)  # noqa: E731
     step = make_train_step(model, tx, loss_fn, penalty=penalty, ema_decay=recipe.ema_decay)
-    train_step = CompiledTrainStep(
-        step, input_function(loader, config.preprocessing), mesh, recipe.steps_per_call
-    )
+    train_step = CompiledTrainStep(step, input_function(loader, config.preprocessing), mesh, recipe.steps_per_call)
 
     def evaluator(split: str) -> Callable[[dict[str, Any]], dict[str, float]]:
         split_loader = loader_of(split, train=False)
@@ -133,14 +132,14 @@ def _run(recipe: Recipe, folder: RunFolder, quiet: bool) -> dict[str, Any] | Loo
             loader,
             validate,
             checkpoints,
+            folder.metrics,
             LoopConfig(
                 total_steps,
                 log_every=recipe.log_every or min(loader.batches_per_epoch, 100),
                 evaluate_every=recipe.evaluate_every or loader.batches_per_epoch,
                 early_stopping=recipe.early_stopping,
+                plateau=make_plateau(recipe),
             ),
-            metrics_path=folder.metrics,
-            plateau=make_plateau(recipe),
             quiet=quiet,
         )
         _plot(folder)
@@ -180,11 +179,6 @@ def _run(recipe: Recipe, folder: RunFolder, quiet: bool) -> dict[str, Any] | Loo
     return report
 
 
-def _last_step(report: dict[str, Any], total_steps: int) -> int:
-    """Where a finished run ended: at its last step, or earlier by early stopping."""
-    return report["step"] if report["total_steps"] == total_steps else total_steps
-
-
 def resolve(recipe: Recipe, source: Source) -> RunConfig:
     """What the recipe leaves to the network and the dataset."""
     info = model_info(recipe.model)
@@ -192,16 +186,13 @@ def resolve(recipe: Recipe, source: Source) -> RunConfig:
     if recipe.image_size is not None:
         height = width = recipe.image_size
     image_format = ImageFormat(height, width, source.image_shape[-1], recipe.fit)
-    return RunConfig(
-        recipe, image_format, recipe.preprocessing or info.preprocessing, source.classes
-    )
+    return RunConfig(recipe, image_format, recipe.preprocessing or info.preprocessing, source.classes)
 
 
 def build_model(config: RunConfig) -> Network:
     """The network of a run."""
-    return create_model(
-        config.recipe.model, num_classes=len(config.classes), **config.recipe.model_options
-    )
+    options: dict[str, Any] = config.recipe.model_options
+    return create_model(config.recipe.model, num_classes=len(config.classes), **options)
 
 
 def make_plateau(recipe: Recipe) -> Plateau | None:
@@ -267,17 +258,15 @@ class TrainedNetwork:
         if not images:
             raise InvalidArgument("there is no image to predict")
         form = self.config.image_format
-        fitted = [
-            fit_image(with_channels(image, form.channels), form.height, form.width, form.fit)
-            for image in images
-        ]
+        fitted = [fit_image(with_channels(image, form.channels), form.height, form.width, form.fit) for image in images]
         return np.stack(fitted)
 
     @functools.cached_property
     def _probabilities(self) -> Callable[..., jax.Array]:
         def probabilities(variables: Any, images: jax.Array) -> jax.Array:
             inputs = preprocess(images, self.config.preprocessing)
-            return jax.nn.softmax(self.model.apply(variables, inputs, train=False))
+            logits: Any = self.model.apply(variables, inputs, train=False)
+            return jax.nn.softmax(logits)
 
         return jax.jit(probabilities)
 
@@ -321,18 +310,18 @@ class Run:
             ema=recipe.ema_decay is not None,
         )
 
-    def evaluate(self, trained: TrainedNetwork, split: str, source: Source) -> dict[str, float]:
-        """Metrics of a split: every example counts once."""
+    def evaluator(self, split: str, source: Source) -> Evaluate:
+        """`evaluate(variables) -> metrics` of a split of a source with the run's classes: every example counts once.
+
+        Raises:
+            ValueError: the source has other classes.
+        """
         recipe, config = self.config.recipe, self.config
-        mesh = make_mesh(1)
+        if source.classes != config.classes:
+            raise InvalidArgument(
+                f"{source.uri} has the classes {source.classes}, the run was trained on {config.classes}"
+            )
         decoder = Decoder(config.image_format, len(config.classes), recipe.skip_corrupt)
-        loader = make_loader(
-            source.examples(split),
-            decoder,
-            EVALUATION_BATCH,
-            train=False,
-            resident=recipe.resident,
-        )
+        loader = make_loader(source.examples(split), decoder, EVALUATION_BATCH, train=False, resident=recipe.resident)
         step = make_eval_step(self.model, classification_loss(recipe.loss))
-        input_fn = input_function(loader, config.preprocessing)
-        return make_evaluate(step, loader, input_fn, mesh)(trained.variables)
+        return make_evaluate(step, loader, input_function(loader, config.preprocessing), make_mesh(1))

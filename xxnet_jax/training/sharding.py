@@ -1,7 +1,5 @@
 """Where arrays lie: a mesh of devices, batches divided over it, everything else on each device."""
 
-from collections.abc import Sequence
-
 import jax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
@@ -9,17 +7,15 @@ from xxnet_jax.errors import InvalidArgument
 
 
 def make_mesh(num_devices: int | None = None) -> Mesh:
-    """A mesh with the axis "data" over the first `num_devices` local devices, by default over all; one is a mesh of one.
+    """A mesh with the axis "data" over the first `num_devices` local devices (default: all); one is a mesh of one.
 
     Raises:
         ValueError: more devices than there are.
     """
-    devices: Sequence[jax.Device] = jax.local_devices()
+    devices = jax.local_devices()
     if num_devices is not None:
         if not 1 <= num_devices <= len(devices):
-            raise InvalidArgument(
-                f"{num_devices} devices were asked for; this machine has {len(devices)}: {devices}"
-            )
+            raise InvalidArgument(f"{num_devices} devices were asked for; this machine has {len(devices)}: {devices}")
         devices = devices[:num_devices]
     return jax.make_mesh((len(devices),), ("data",), (AxisType.Auto,), devices=devices)
 

@@ -45,14 +45,15 @@ def make_train_step(
                 mutable=["batch_stats", "aux_logits"],
                 rngs={"dropout": dropout_key},
             )
-            auxiliary = mutated.get("aux_logits", {}).get("heads", {})
+            collections: Any = mutated
+            auxiliary = collections.get("aux_logits", {}).get("heads", {})
             outputs = Outputs(prediction, auxiliary, state.step)
             loss, metrics = loss_fn(outputs, batch, loss_key)
             if penalty is not None:
                 extra = penalty(params)
                 loss += extra
                 metrics = metrics | {"penalty": Mean.of(extra[None])}
-            return loss, (mutated.get("batch_stats", {}), metrics)
+            return loss, (collections.get("batch_stats", {}), metrics)
 
         gradients, (batch_stats, metrics) = jax.grad(objective, has_aux=True)(state.params)
         updates, opt_state = tx.update(gradients, state.opt_state, state.params)

@@ -10,15 +10,11 @@ def open_digits(request: SourceRequest) -> Source:
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 
-    digits = load_digits()
-    images = np.rint(digits.images * (255 / 16)).astype(np.uint8)[..., None]  # 0..16 to 0..255
-    labels = digits.target.astype(np.int32)
-    rest, test = train_test_split(
-        np.arange(len(labels)), test_size=0.2, stratify=labels, random_state=0
-    )
-    train, validation = train_test_split(
-        rest, test_size=0.2, stratify=labels[rest], random_state=0
-    )
+    pixels, target = load_digits(return_X_y=True)
+    images = np.rint(np.reshape(pixels, (-1, 8, 8, 1)) * (255 / 16)).astype(np.uint8)  # 0..16 to 0..255
+    labels = np.asarray(target, np.int32)
+    rest, test = train_test_split(np.arange(len(labels)), test_size=0.2, stratify=labels, random_state=0)
+    train, validation = train_test_split(rest, test_size=0.2, stratify=labels[rest], random_state=0)
     splits = {"train": train, "validation": validation, "test": test}
     return Source(
         uri=request.uri,

@@ -1,7 +1,7 @@
 """`folder:PATH`: image files in one folder per class.
 
-With the subfolders `train`, `validation` (or `val`), `test`, of which some may be missing, those are the splits. Without,
-the files of each class are divided at random, but always alike, by `?split=TRAIN,VALIDATION,TEST` (default 0.8,0.1,0.1).
+The subfolders `train`, `validation` (or `val`) and `test`, where there are any, are the splits. Without them the files
+of each class are divided at random, but always alike, by `?split=TRAIN,VALIDATION,TEST` (default 0.8,0.1,0.1).
 """
 
 from dataclasses import dataclass
@@ -54,9 +54,7 @@ def open_folder(request: SourceRequest) -> Source:
         uri=request.uri,
         classes=tuple(classes),
         image_shape=(None, None, channels),
-        splits={
-            name: FileExamples(tuple(files), channels) for name, files in splits.items() if files
-        },
+        splits={name: FileExamples(tuple(files), channels) for name, files in splits.items() if files},
     )
 
 
@@ -80,15 +78,11 @@ def _fractions(request: SourceRequest) -> list[float]:
     except ValueError:
         fractions = []
     if len(fractions) != 3 or min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-6:
-        raise InvalidArgument(
-            f"{request.uri}: split must be three fractions of sum 1, as 0.8,0.1,0.1; got '{text}'"
-        )
+        raise InvalidArgument(f"{request.uri}: split must be three fractions of sum 1, as 0.8,0.1,0.1; got '{text}'")
     return fractions
 
 
-def _divide(
-    files: list[tuple[Path, int]], fractions: list[float]
-) -> dict[str, list[tuple[Path, int]]]:
+def _divide(files: list[tuple[Path, int]], fractions: list[float]) -> dict[str, list[tuple[Path, int]]]:
     """Each class divided by the fractions, in an order that depends on nothing but the sorted file names."""
     splits: dict[str, list[tuple[Path, int]]] = {"train": [], "validation": [], "test": []}
     for label in sorted({label for _, label in files}):

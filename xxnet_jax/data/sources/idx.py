@@ -31,9 +31,7 @@ def _read_split(folder: Path, prefix: str) -> ArrayExamples:
     images = read_idx(_find(folder, f"{prefix}-images", "idx3-ubyte"), axes=3)
     labels = read_idx(_find(folder, f"{prefix}-labels", "idx1-ubyte"), axes=1)
     if len(images) != len(labels):
-        raise CorruptData(
-            f"{folder}: {len(images)} {prefix} images, but {len(labels)} labels: files of two datasets?"
-        )
+        raise CorruptData(f"{folder}: {len(images)} {prefix} images, but {len(labels)} labels: files of two datasets?")
     return ArrayExamples(images[..., None], labels.astype(np.int32))
 
 
@@ -52,7 +50,9 @@ def read_idx(path: Path, axes: int) -> np.ndarray:
         ValueError: not such a file, or its length is not what its header says.
     """
     try:
-        content = (gzip.open(path) if path.suffix == ".gz" else path.open("rb")).read()
+        content = path.read_bytes()
+        if path.suffix == ".gz":
+            content = gzip.decompress(content)
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise CorruptData(f"{path} is not a whole gzip file: {error}") from error
     header = struct.calcsize(f">{1 + axes}i")
@@ -61,8 +61,7 @@ def read_idx(path: Path, axes: int) -> np.ndarray:
     magic, *shape = struct.unpack(f">{1 + axes}i", content[:header])
     if magic != 0x0800 + axes:
         raise CorruptData(
-            f"{path} begins with {magic:#06x}, an IDX file of bytes with {axes} axes "
-            f"with {0x0800 + axes:#06x}"
+            f"{path} begins with {magic:#06x}, an IDX file of bytes with {axes} axes with {0x0800 + axes:#06x}"
         )
     if min(shape) < 1 or len(content) - header != int(np.prod(shape, dtype=np.int64)):
         raise CorruptData(

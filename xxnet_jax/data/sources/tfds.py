@@ -71,15 +71,15 @@ def open_tfds(request: SourceRequest) -> Source:
 def _builder(request: SourceRequest) -> Any:
     """The builder of a dataset that is prepared, or that may be."""
     import tensorflow_datasets as tfds
+    from tensorflow_datasets.core import read_only_builder
+    from tensorflow_datasets.core.constants import DATA_DIR
 
     if not request.body:
         raise InvalidArgument(f"cannot read '{request.uri}': write tfds:mnist")
     has_tensorflow = importlib.util.find_spec("tensorflow") is not None
-    where = request.data_dir or str(Path(tfds.core.constants.DATA_DIR).expanduser())
+    where = request.data_dir or str(Path(DATA_DIR).expanduser())
     try:
-        builder = tfds.core.read_only_builder.builder_from_files(
-            request.body, data_dir=where
-        )
+        builder = read_only_builder.builder_from_files(request.body, data_dir=where)
     except tfds.core.DatasetNotFoundError as error:
         if not request.download:
             raise MissingData(
@@ -93,9 +93,10 @@ def _builder(request: SourceRequest) -> Any:
             ) from error
         builder = tfds.builder(request.body, data_dir=where, file_format="array_record")
         builder.download_and_prepare()
-    if builder.info.file_format != tfds.core.FileFormat.ARRAY_RECORD and not has_tensorflow:
+    file_format = builder.info.file_format or tfds.core.FileFormat.TFRECORD
+    if file_format != tfds.core.FileFormat.ARRAY_RECORD and not has_tensorflow:
         raise MissingData(
-            f"'{request.body}' in {where} is prepared as {builder.info.file_format.value}, which needs TensorFlow "
+            f"'{request.body}' in {where} is prepared as {file_format.value}, which needs TensorFlow "
             "(pip install 'xxnet_jax[tensorflow]'); prepared as array_record it would not"
         )
     return builder

@@ -1,0 +1,95 @@
+"""Evaluate a run on a split.
+
+python experiments/evaluate.py runs/lenet5_digits              the best checkpoint, on the test split
+python experiments/evaluate.py runs/lenet5_digits --watch      each new checkpoint, on the validation split
+"""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from script import main
+
+from xxnet_jax.data import open_source
+from xxnet_jax.errors import CorruptData, InvalidArgument, MissingData
+from xxnet_jax.training import Run
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Evaluate a run on a split.
+
+    Attributes:
+        run: the run folder.
+        split: by default the recipe's test split, with --watch its validation split.
+        data: another dataset than the recipe's, of the same classes.
+        data_dir: folder of prepared TFDS datasets; by default the recipe's.
+        step: of the checkpoint; by default the best one.
+        watch: evaluate the last checkpoint, then wait for new ones, until the run is finished.
+        interval: seconds between two looks.
+        timeout: seconds without a new checkpoint after which watching ends; by default never.
+    """
+
+    run: Annotated[Path, tyro.conf.Positional]
+    split: str | None = None
+    data: str | None = None
+    data_dir: str | None = None
+    step: int | None = None
+    watch: bool = False
+    interval: float = 10.0
+    timeout: float | None = None
+
+
+def evaluate() -> int:
+    arguments = tyro.cli(Arguments, description=__doc__)
+    run = Run(arguments.run)
+    recipe = run.config.recipe
+    split = arguments.split or (recipe.validation_split if arguments.watch else recipe.test_split)
+    if split is None:
+        raise InvalidArgument("the recipe names no such split: give one with --split")
+    source = open_source(arguments.data or recipe.data, data_dir=arguments.data_dir or recipe.data_dir)
+    score = run.evaluator(split, source)
+    if not arguments.watch:
+        trained = run.load(arguments.step)
+        show(trained.step, split, score(trained.variables))
+        return 0
+
+    seen: int | None = None
+    last_news = time.monotonic()
+    while True:
+        finished = run.folder.report() is not None
+        step = newest(run)
+        if step is not None and step != seen:
+            try:
+                show(step, split, score(run.load(step).variables))
+            except CorruptData:  # the training run has removed it in the meantime
+                if step in run.checkpoints().steps():
+                    raise
+            seen, last_news = step, time.monotonic()
+        elif finished:
+            print("the run is finished")
+            return 0
+        elif arguments.timeout is not None and time.monotonic() - last_news > arguments.timeout:
+            print(f"no new checkpoint in {arguments.timeout:g} s")
+            return 0
+        else:
+            time.sleep(arguments.interval)
+
+
+def newest(run: Run) -> int | None:
+    """The step of the last checkpoint, if there is one yet."""
+    try:
+        return max(run.checkpoints().steps(), default=None)
+    except MissingData:
+        return None
+
+
+def show(step: int, split: str, metrics: dict[str, float]) -> None:
+    figures = "  ".join(f"{name} {value:.4f}" for name, value in sorted(metrics.items()))
+    print(f"after {step} training steps, {split}: {figures}", flush=True)
+
+
+if __name__ == "__main__":
+    main(evaluate)

@@ -1,0 +1,64 @@
+"""Train a network by a recipe.
+
+    python experiments/train.py                                   LeNet-5 on digits, the default recipe
+    python experiments/train.py --optimizer nadam                 the same with another optimizer
+    python experiments/train.py lenet5_mnist --data idx:FOLDER    another recipe
+
+The run folder (--workdir, by default runs/RECIPE) gets config.json, metrics.jsonl, checkpoints, curves.png and
+report.json. The same command again resumes a run that was interrupted.
+"""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+from script import load_recipe, main, recipe_names
+
+from xxnet_jax.training import LoopResult, Recipe, run
+
+DEFAULT_RECIPE = "lenet5_digits"
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Arguments of the script beside those of the recipe.
+
+    Attributes:
+        workdir: the run folder; by default runs/RECIPE.
+        quiet: print only the result.
+    """
+
+    workdir: Path | None = None
+    quiet: bool = False
+
+
+def train() -> int:
+    words = sys.argv[1:]
+    name = words.pop(0) if words and not words[0].startswith("-") else DEFAULT_RECIPE
+    default, about = load_recipe(name)
+    recipe, arguments = tyro.cli(
+        tuple[tyro.conf.OmitArgPrefixes[Recipe], tyro.conf.OmitArgPrefixes[Arguments]],
+        prog=f"train.py {name}",
+        description=f"{about}\nRecipes: {', '.join(recipe_names())}.",
+        args=words,
+        default=(default, Arguments()),
+    )
+    workdir = arguments.workdir or Path("runs") / name
+    result = run(recipe, workdir, quiet=arguments.quiet)
+    if isinstance(result, LoopResult):
+        assert result.interrupted is not None
+        print(f"{result.interrupted.name}: saved step {result.step} in {workdir}; run the same command again to resume")
+        return 128 + result.interrupted.value
+    for key in ("validation/accuracy", "test/accuracy"):
+        if key in result:
+            print(f"{key:20} {result[key]:.4f}")
+    print(
+        f"best checkpoint: step {result['best_step']} of {result['step']}; {result['seconds']:.0f} s of training, "
+        f"{result['examples_per_second']:,.0f} examples/s; {workdir}/report.json, curves.png"
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    main(train)
