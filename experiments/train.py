@@ -11,6 +11,7 @@ report.json. The same command again resumes a run that was interrupted.
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 from script import load_recipe, main, recipe_names
@@ -22,13 +23,15 @@ DEFAULT_RECIPE = "lenet5_digits"
 
 @dataclass(frozen=True)
 class Arguments:
-    """Arguments of the script beside those of the recipe.
+    """The recipe, and where it runs.
 
     Attributes:
+        recipe: what to do.
         workdir: the run folder; by default runs/RECIPE.
         quiet: print only the result.
     """
 
+    recipe: Annotated[Recipe, tyro.conf.arg(name="")]
     workdir: Path | None = None
     quiet: bool = False
 
@@ -37,15 +40,15 @@ def train() -> int:
     words = sys.argv[1:]
     name = words.pop(0) if words and not words[0].startswith("-") else DEFAULT_RECIPE
     default, about = load_recipe(name)
-    recipe, arguments = tyro.cli(
-        tuple[tyro.conf.OmitArgPrefixes[Recipe], tyro.conf.OmitArgPrefixes[Arguments]],
+    arguments = tyro.cli(
+        Arguments,
         prog=f"train.py {name}",
         description=f"{about}\nRecipes: {', '.join(recipe_names())}.",
         args=words,
-        default=(default, Arguments()),
+        default=Arguments(default),
     )
     workdir = arguments.workdir or Path("runs") / name
-    result = run(recipe, workdir, quiet=arguments.quiet)
+    result = run(arguments.recipe, workdir, quiet=arguments.quiet)
     if isinstance(result, LoopResult):
         assert result.interrupted is not None
         print(f"{result.interrupted.name}: saved step {result.step} in {workdir}; run the same command again to resume")

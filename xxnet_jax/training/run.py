@@ -296,10 +296,11 @@ class Run:
         """
         checkpoints = self.checkpoints()
         step = checkpoints.best_step() if step is None else step
-        state: TrainState = checkpoints.restore(step, self._template())[0]
+        state: TrainState = checkpoints.restore(step, self.template())[0]
         return TrainedNetwork(self.config, self.model, state.evaluation_variables, step)
 
-    def _template(self) -> TrainState:
+    def template(self) -> TrainState:
+        """A state with the shapes of the run, to restore checkpoints into."""
         recipe = self.config.recipe
         tx = scheduled_optimizer(recipe.optimizer, lambda step: 1.0)
         return create_state(
