@@ -4,8 +4,9 @@
     python experiments/benchmarks/loop.py --data idx:FOLDER --peer keras
 
 The loop shuffles, gathers, logs every 100 steps and writes a checkpoint at the end of the epoch; the bare step is
-called on batches that lie on the device. With `--peer keras`, Keras 3 on JAX fits the same network on the same images in
-turn. Epochs are interleaved; medians and their ratios are printed and written to --out. Compilation is reported apart.
+called on batches that lie on the device. With `--peer keras`, Keras 3 on JAX fits the same network on the same images
+in turn. Epochs are interleaved; medians and their ratios are printed and written to --out.
+Compilation is reported apart.
 """
 
 import json

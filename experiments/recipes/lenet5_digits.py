@@ -8,6 +8,7 @@ RECIPE = Recipe(
     data="digits",
     optimizer="adam",
     label_smoothing=0.1,
+    ema_decay=0.99,
     batch_size=32,
     epochs=40,
 )

@@ -6,21 +6,32 @@ plateau, early stopping) as JSON. It is written in the background, under a tempo
 
 import logging
 import shutil
+import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
-from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
+from orbax.checkpoint.checkpoint_managers import PreservationPolicy
 
 from xxnet_jax.errors import CannotWrite, CorruptData, MissingData
 
 _log = logging.getLogger(__name__)
 
 
-def rank(metrics: dict[str, float]) -> Any:
-    """The order of checkpoints, a pair to sort by: validation accuracy, among equals validation loss."""
-    return metrics["validation/accuracy"], -metrics["validation/loss"]
+class _KeepBestAndLast(PreservationPolicy):
+    """Which checkpoints Orbax does not delete when a new one is complete."""
+
+    def __init__(self, last: int):
+        self.last = last
+        self.best: int | None = None
+
+    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
+        del context
+        count = len(checkpoints)
+        return [info.step == self.best or number >= count - self.last for number, info in enumerate(checkpoints)]
 
 
 class Checkpoints:
@@ -34,29 +45,18 @@ class Checkpoints:
 
     def __init__(self, folder: Path, keep_last: int = 2, *, read_only: bool = False):
         self.folder = folder.absolute()
-        self._read_only = read_only
         if read_only and not folder.is_dir():
             raise MissingData(f"no checkpoints in {folder}")
-        policy = AnyPreservationPolicy(
-            [
-                LatestN(keep_last),
-                BestN(get_metric_fn=rank, n=1, keep_checkpoints_without_metrics=False),
-            ]
-        )
+        self._keep = _KeepBestAndLast(keep_last)
         options = ocp.CheckpointManagerOptions(
-            preservation_policy=policy,
-            best_fn=rank,  # without it Orbax does not keep metrics for the policy
-            read_only=read_only,
+            preservation_policy=self._keep,
             create=not read_only,
             cleanup_tmp_directories=not read_only,
         )
         self._manager = ocp.CheckpointManager(
             self.folder,
             options=options,
-            item_handlers={
-                "state": ocp.StandardCheckpointHandler(),
-                "host": ocp.JsonCheckpointHandler(),
-            },
+            item_handlers={"state": ocp.StandardCheckpointHandler(), "host": ocp.JsonCheckpointHandler()},
         )
 
     def steps(self) -> list[int]:
@@ -64,21 +64,23 @@ class Checkpoints:
         self._manager.reload()
         return sorted(self._manager.all_steps())
 
-    def save(self, step: int, state: Any, host: dict[str, Any], metrics: dict[str, float] | None = None) -> None:
+    def save(self, step: int, state: Any, host: dict[str, Any], best_step: int | None = None) -> None:
         """Begin to save; the state may be donated as soon as this returns.
 
         Args:
             step: its number.
             state: tree of arrays.
             host: JSON.
-            metrics: of the validation, by which the best is chosen.
+            best_step: the checkpoint that is the best so far, this one or an earlier one.
 
         Raises:
             OSError: this or the previous checkpoint could not be written.
         """
-        items = ocp.args.Composite(state=ocp.args.StandardSave(state), host=ocp.args.JsonSave(host))
+        self._keep.best = best_step
+        record = {"host": host, "best_step": best_step, "crc32": checksum(state)}
+        items = ocp.args.Composite(state=ocp.args.StandardSave(state), host=ocp.args.JsonSave(record))
         try:
-            self._manager.save(step, args=items, metrics=metrics)
+            self._manager.save(step, args=items)
         except Exception as error:  # Orbax and TensorStore raise many kinds
             raise self._cannot_write(error) from error
 
@@ -110,10 +112,14 @@ class Checkpoints:
         items = ocp.args.Composite(state=ocp.args.StandardRestore(target), host=ocp.args.JsonRestore())
         try:
             restored = self._manager.restore(step, args=items)
+            state, record = restored["state"], restored["host"]
+            intact = record["crc32"] == checksum(state)
         except Exception as error:  # as above
             reason = (str(error).strip() or repr(error)).splitlines()[0]
             raise CorruptData(f"cannot restore checkpoint {step} in {self.folder}: {reason}") from error
-        return restored["state"], restored["host"]
+        if not intact:
+            raise CorruptData(f"checkpoint {step} in {self.folder} is damaged: its checksum is wrong")
+        return state, record["host"]
 
     def restore_latest(self, template: Any) -> tuple[int, Any, dict[str, Any]] | None:
         """(step, state, host) of the last checkpoint that can be read; None if there is none.
@@ -149,18 +155,35 @@ class Checkpoints:
         self._manager.reload()
 
     def best_step(self) -> int:
-        """The step with the best validation; the last one where nothing was validated.
+        """The checkpoint with the best validation, as the last one knows; the last one where nothing was validated.
 
         Raises:
             FileNotFoundError: there is no checkpoint.
+            ValueError: none can be read.
         """
         steps = self.steps()
         if not steps:
             raise MissingData(f"no checkpoint in {self.folder}")
-        ranked = [(rank(metrics), step) for step in steps if (metrics := self._manager.metrics(step)) is not None]
-        return max(ranked)[1] if ranked else steps[-1]
+        for step in reversed(steps):
+            try:
+                record = self._manager.restore(step, args=ocp.args.Composite(host=ocp.args.JsonRestore()))["host"]
+            except Exception as error:  # as above
+                _log.warning("cannot read checkpoint %d in %s: %s", step, self.folder, error)
+                continue
+            return record["best_step"] if record["best_step"] in steps else step
+        raise CorruptData(f"none of the checkpoints {steps} in {self.folder} can be read")
 
     def close(self) -> None:
         """Wait and release threads."""
         self.wait()
         self._manager.close()
+
+
+def checksum(tree: Any) -> int:
+    """CRC-32 of the bytes of all arrays of a tree, in its order; on disk they are protected by nothing else."""
+    result = 0
+    for leaf in jax.tree.leaves(tree):
+        if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            leaf = jax.random.key_data(leaf)
+        result = zlib.crc32(np.ascontiguousarray(jax.device_get(leaf)), result)
+    return result

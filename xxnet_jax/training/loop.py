@@ -50,7 +50,8 @@ class HostState:
     Attributes:
         step: steps made.
         plateau: state of the reduction on a plateau.
-        best: the best validation accuracy so far.
+        best: validation accuracy and negated loss of the best evaluation so far; ties are decided by the loss.
+        best_step: where that was.
         stalled: evaluations since then.
         seconds: of training, over all parts of an interrupted run.
         window: training metrics since the last line.
@@ -58,7 +59,8 @@ class HostState:
 
     step: int = 0
     plateau: Plateau | None = None
-    best: float | None = None
+    best: list[float] | None = None
+    best_step: int | None = None
     stalled: int = 0
     seconds: float = 0.0
     window: MeanWindow = field(default_factory=MeanWindow)
@@ -273,22 +275,23 @@ class _Training:
         if not all(map(math.isfinite, values.values())):
             self._diverged(f"the validation loss after step {self.host.step} is not finite")
         self._write(values | {"time/evaluation_seconds": time.perf_counter() - started})
-        self._take_note(values["validation/accuracy"])
-        self.save(values)
+        self._take_note(values)
+        self.save()
 
-    def _take_note(self, accuracy: float) -> None:
+    def _take_note(self, values: dict[str, float]) -> None:
         host = self.host
-        if host.best is None or accuracy > host.best:
-            host.best, host.stalled = accuracy, 0
+        rank = [values["validation/accuracy"], -values["validation/loss"]]
+        if host.best is None or rank > host.best:
+            host.best, host.best_step, host.stalled = rank, host.step, 0
         else:
             host.stalled += 1
         if host.plateau is not None:
-            host.plateau = host.plateau.update(accuracy)
+            host.plateau = host.plateau.update(values["validation/accuracy"])
             self.state = with_rate_scale(self.state, host.plateau.scale)
         if self.stopped_early:
             self.progress.line(f"no better validation in {host.stalled} evaluations: stopping")
 
-    def save(self, validation: dict[str, float] | None = None) -> None:
+    def save(self) -> None:
         """Begin to write a checkpoint."""
         self.sync()
         step = self.host.step
@@ -296,7 +299,7 @@ class _Training:
             self._diverged(f"a parameter is not finite after step {step}")
         self.host.seconds = self.seconds()
         host = self.host.to_json() | {"data": self._position(step)}
-        self.checkpoints.save(step, self.state, host, validation)
+        self.checkpoints.save(step, self.state, host, self.host.best_step)
         self._restart_timing()
 
     def _diverged(self, what: str) -> None:
