@@ -8,4 +8,17 @@ from xxnet_jax.models import (
     model_info,
     register,
 )
+from xxnet_jax.optimizers import create_optimizer, list_optimizers
 from xxnet_jax.version import __version__
+
+__all__ = [
+    "ModelInfo",
+    "__version__",
+    "create_model",
+    "create_optimizer",
+    "endpoints",
+    "list_models",
+    "list_optimizers",
+    "model_info",
+    "register",
+]

@@ -32,6 +32,10 @@ class CompiledTrainStep:
         input_fn: makes the batch of the loader's resident arrays and of what it yields; compiled with the step.
         mesh: where batches are divided and everything else is replicated.
         steps_per_call: at most so many steps in one call; by default what suits the backend.
+
+    Attributes:
+        traces: how often the step was traced, that is, compiled: once, or twice where calls of several steps mix with
+            calls of one.
     """
 
     def __init__(
@@ -42,10 +46,12 @@ class CompiledTrainStep:
         steps_per_call: int | None = None,
     ):
         self.steps_per_call = steps_per_call or default_steps_per_call()
+        self.traces = 0
         self._mesh = mesh
         everywhere = replicated(mesh)
 
         def single(state: TrainState, resident: Any, batch: Batch) -> tuple[TrainState, Metrics]:
+            self.traces += 1
             return step(state, input_fn(resident, batch))
 
         def several(state: TrainState, resident: Any, batches: Batch) -> tuple[TrainState, Metrics]:
@@ -68,11 +74,6 @@ class CompiledTrainStep:
             return self._single(state, resident, batch)
         stacked = {key: np.stack([batch[key] for batch in batches]) for key in batches[0]}
         return self._several(state, resident, jax.device_put(stacked, divided(self._mesh, 1)))
-
-    @property
-    def compilations(self) -> int:
-        """How often a step was compiled."""
-        return sum(function._cache_size() for function in (self._single, self._several))  # type: ignore[attr-defined]
 
 
 def compile_eval_step(step: EvalStep, input_fn: InputFn, mesh: Mesh) -> Callable[[dict[str, Any], Any, Batch], Metrics]:

@@ -6,7 +6,7 @@ import math
 import sys
 import time
 from pathlib import Path
-from typing import Any, TextIO
+from typing import IO, Any
 
 import jax
 import numpy as np
@@ -68,7 +68,7 @@ class MetricsFile:
         self.path = path
         kept = [line for line in read_json_lines(path) if line["step"] <= from_step]
         write_atomically(path, "".join(json.dumps(line) + "\n" for line in kept))
-        self._file: TextIO = path.open("a", encoding="utf-8")
+        self._file: IO[bytes] = path.open("ab", buffering=0)
 
     def write(self, record: dict[str, Any]) -> None:
         """Append a line; when this returns it survives the end of the process.
@@ -77,8 +77,7 @@ class MetricsFile:
             OSError: it could not be written.
         """
         try:
-            self._file.write(json.dumps(record, allow_nan=False) + "\n")
-            self._file.flush()
+            self._file.write(f"{json.dumps(record, allow_nan=False)}\n".encode())
         except OSError as error:
             raise CannotWrite(
                 f"cannot write {self.path}: {error.strerror}. Free space and run the same command again"

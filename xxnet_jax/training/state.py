@@ -1,5 +1,6 @@
 """Everything that a training step reads and writes, as one value."""
 
+import functools
 from typing import Any
 
 import flax.struct
@@ -56,7 +57,8 @@ def create_state(
     """
     init_key, step_key = jax.random.split(jax.random.key(seed))
 
-    @jax.jit
+    # This runs once: compiled without optimization it is ready several times sooner.
+    @functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
     def initialize(key: jax.Array) -> TrainState:
         variables = model.init(key, jnp.zeros((1, *image_shape), jnp.float32), train=False)
         params = variables["params"]

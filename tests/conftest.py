@@ -1,0 +1,54 @@
+"""Eight simulated CPU devices, strict promotion of ranks, warnings as errors, and reproducible random examples."""
+
+import os
+
+DEVICES = "--xla_force_host_platform_device_count"
+
+# Before the first import of JAX, which reads both when it starts a backend.
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+if DEVICES not in os.environ.get("XLA_FLAGS", ""):
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {DEVICES}=8".strip()
+
+import functools  # noqa: E402
+from collections.abc import Callable  # noqa: E402
+from typing import Any  # noqa: E402
+
+import hypothesis  # noqa: E402
+import jax  # noqa: E402
+import jax.numpy as jnp  # noqa: E402
+import pytest  # noqa: E402
+
+import xxnet_jax as xx  # noqa: E402
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+# The same examples in every run, and no deadline: a test that meets a compilation is slow once.
+hypothesis.settings.register_profile("tests", derandomize=True, deadline=None, max_examples=20)
+hypothesis.settings.load_profile("tests")
+
+# Other people's warnings, each by message and module. Ours are errors.
+TOLERATED_WARNINGS: tuple[str, ...] = ()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("filterwarnings", "error")
+    for warning in TOLERATED_WARNINGS:
+        config.addinivalue_line("filterwarnings", f"ignore:{warning}")
+
+
+@pytest.fixture(scope="session")
+def initial_variables() -> Callable[[str], Any]:
+    """The variables of a registered network at its nominal input, made once for all tests."""
+
+    @functools.cache
+    def make(name: str) -> Any:
+        model, shape = xx.create_model(name), xx.model_info(name).input_shape
+
+        def init(key: jax.Array) -> Any:
+            return model.init(key, jnp.zeros((1, *shape)), train=False)
+
+        # Compiled in haste: it runs once, and the compilation takes nearly all of the time.
+        options: Any = {"xla_backend_optimization_level": 0}
+        return jax.jit(init, compiler_options=options)(jax.random.key(0))
+
+    return make

@@ -1,0 +1,363 @@
+"""The registry, and what every registered network keeps: each test of the second half runs over `list_models()`."""
+
+import functools
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import chex
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import xxnet_jax as xx
+from xxnet_jax.models import Network, count_parameters, registry
+
+# Trainable parameters and all scalars at the nominal input, from the papers and the reference implementations, and not
+# from the code under test. A network without a line here fails `test_parameter_count`.
+PUBLISHED_PARAMETERS = {
+    "lenet5": (61_706, 61_706),  # the notes' arithmetic, layer by layer
+    "lenet5.1998": (60_000, 60_000),  # the paper, section II.B
+    "lenet5.notebook": (520_082, 520_082),  # Keras's summary of the notes' code
+    "lenet5.slim": (3_274_634, 3_274_634),  # 832 + 51,264 + 3,212,288 + 10,250
+    "lenet5.tf1": (1_663_370, 1_663_370),  # 832 + 51,264 + 1,606,144 + 5,130
+    "lenet5.xxnet": (155_606, 155_606),  # 832 + 51,264 + 102,500 + 1,010
+}
+
+# What runs once or twice is compiled in haste: compilation takes most of the time of these tests.
+IN_HASTE: Any = {"xla_backend_optimization_level": 0}
+every_model = pytest.mark.parametrize("name", xx.list_models())
+
+
+def random_images(name: str, batch: int = 2, seed: int = 0) -> jax.Array:
+    shape = (batch, *xx.model_info(name).input_shape)
+    return jnp.asarray(np.random.default_rng(seed).standard_normal(shape), jnp.float32)
+
+
+def images_of(batch: int, height: int, width: int, channels: int) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct((batch, height, width, channels), jnp.float32)
+
+
+def abstract_init(model: Network, images: Any, *, train: bool = False) -> Any:
+    """The variables' shapes and dtypes, without any arithmetic."""
+    return jax.eval_shape(lambda key, x: model.init(key, x, train=train), jax.random.key(0), images)
+
+
+def abstract_apply(model: Network, images: Any, **arguments: Any) -> Any:
+    """Shapes and dtypes of what `apply` gives, without any arithmetic."""
+    variables = abstract_init(model, images)
+    return jax.eval_shape(lambda v, x: model.apply(v, x, train=False, **arguments), variables, images)
+
+
+# ---------------------------------------------------------------------------------------------- names and errors
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right"),
+    [("lenet", "lenet5"), ("lenet5.1989", "lenet5.1998"), ("lenet5_tf1", "lenet5.tf1"), ("LeNet5.slim", "lenet5.slim")],
+)
+def test_unknown_name_suggests_the_nearest(wrong: str, right: str):
+    """A misspelt name is a ValueError that quotes it and suggests the registered name that was meant."""
+    with pytest.raises(ValueError, match=r"did you mean") as error:
+        xx.create_model(wrong)
+    assert f"'{wrong}'" in str(error.value)
+    assert right in str(error.value).split("did you mean")[1]
+    with pytest.raises(ValueError, match=r"did you mean"):
+        xx.model_info(wrong)
+
+
+def test_a_name_like_nothing_lists_all_names():
+    """A name without any near neighbour is answered with the list of the names that there are."""
+    with pytest.raises(ValueError, match="unknown model") as error:
+        xx.create_model("@@@@")
+    assert all(name in str(error.value) for name in xx.list_models())
+
+
+@pytest.mark.parametrize(("wrong", "right"), [("droput_rate", "dropout_rate"), ("activations", "activation")])
+def test_unknown_knob_suggests_the_nearest(wrong: str, right: str):
+    """An option that the network does not have is a ValueError that names the network and the option that was meant."""
+    knobs: dict[str, Any] = {wrong: 0.5}
+    with pytest.raises(ValueError, match=rf"lenet5.tf1.*'{wrong}'.*{right}"):
+        xx.create_model("lenet5.tf1", **knobs)
+
+
+@pytest.mark.parametrize("knob", ["name", "parent"])
+def test_flax_fields_are_no_knobs(knob: str):
+    """The fields that Flax adds to every module cannot be set as options of a network."""
+    with pytest.raises(ValueError, match=knob):
+        registry.register(replace(xx.model_info("lenet5"), name="test.knobs"), Plain, **{knob: None})
+    assert "test.knobs" not in xx.list_models()
+
+
+@pytest.mark.parametrize("num_classes", [0, -3, 2.5, "10", "all"])
+def test_bad_num_classes(num_classes: Any):
+    """What cannot be a number of classes is a ValueError that quotes it."""
+    with pytest.raises(ValueError, match=rf"num_classes.*{num_classes}"):
+        xx.create_model("lenet5", num_classes=num_classes)
+
+
+def test_bad_pooling():
+    """An unknown pooling is a ValueError with the choices, and so is pooling of a network that has a classifier."""
+    pooling: Any = "mean"
+    with pytest.raises(ValueError, match=r"'avg' or 'max', not 'mean'"):
+        xx.create_model("lenet5", num_classes=None, pooling=pooling)
+    with pytest.raises(ValueError, match="num_classes=None"):
+        xx.create_model("lenet5", pooling="avg")
+
+
+class Plain(Network):
+    """One dense layer on the mean of each channel."""
+
+    width: int = 1
+
+    @nn.compact
+    def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
+        classes = self.num_classes or 1
+        return self.endpoint("logits", nn.Dense(classes * self.width)(images.mean(axis=(1, 2))))
+
+
+def test_register(monkeypatch: pytest.MonkeyPatch):
+    """A registered class is built with the knobs it was registered with, unless the caller gives others."""
+    monkeypatch.setattr(registry, "_REGISTRY", dict(registry._REGISTRY))
+    info = replace(xx.model_info("lenet5"), name="plain.wide", num_classes=3)
+    xx.register(info, Plain, width=2)
+    assert xx.list_models("plain*") == ["plain.wide"]
+    assert xx.model_info("plain.wide") is info
+    assert xx.create_model("plain.wide") == Plain(num_classes=3, width=2)
+    assert xx.create_model("plain.wide", num_classes=5, width=7) == Plain(num_classes=5, width=7)
+
+
+def test_register_refuses_a_taken_name_and_an_unknown_knob(monkeypatch: pytest.MonkeyPatch):
+    """A second registration of a name is refused and the first one stays; an unknown knob registers nothing."""
+    monkeypatch.setattr(registry, "_REGISTRY", dict(registry._REGISTRY))
+    before = xx.create_model("lenet5")
+    with pytest.raises(ValueError, match="'lenet5' is registered already"):
+        xx.register(xx.model_info("lenet5"), Plain)
+    assert xx.create_model("lenet5") == before
+    with pytest.raises(ValueError, match=r"widht.*did you mean width"):
+        xx.register(replace(xx.model_info("lenet5"), name="plain"), Plain, widht=2)
+    assert xx.list_models("plain") == []
+
+
+def test_list_models_patterns():
+    """Patterns are the shell's, names are sorted: all by default, a star's, one by itself, none where none matches."""
+    tags = ["1998", "notebook", "slim", "tf1", "xxnet"]
+    assert xx.list_models() == sorted(xx.list_models())
+    assert xx.list_models("lenet5.*") == [f"lenet5.{tag}" for tag in tags]
+    assert xx.list_models("lenet5*") == ["lenet5", *(f"lenet5.{tag}" for tag in tags)]
+    assert xx.list_models("lenet5") == ["lenet5"]
+    assert xx.list_models("lenet5.[st]*") == ["lenet5.slim", "lenet5.tf1"]
+    assert xx.list_models("no such*") == []
+
+
+def test_every_published_count_has_a_network():
+    """No network disappears from the registry without notice."""
+    assert set(PUBLISHED_PARAMETERS) <= set(xx.list_models())
+
+
+# ---------------------------------------------------------------------------------------------- every network
+
+
+@every_model
+def test_parameter_count(name: str):
+    """Trainable parameters and all scalars are the published numbers, and those of `ModelInfo`, to the digit."""
+    assert name in PUBLISHED_PARAMETERS, f"add the published parameter count of {name}"
+    info = xx.model_info(name)
+    variables = abstract_init(xx.create_model(name), images_of(1, *info.input_shape))
+    trainable = count_parameters(variables["params"]) - info.auxiliary_parameters
+    total = trainable + count_parameters(variables.get("batch_stats", {}))
+    assert (trainable, total) == PUBLISHED_PARAMETERS[name]
+    assert (info.parameters, info.total_parameters) == PUBLISHED_PARAMETERS[name]
+
+
+@every_model
+def test_variables_do_not_depend_on_train(name: str):
+    """`init` gives the same tree of variables with train=True and train=False, and only params and batch_stats."""
+    images = images_of(2, *xx.model_info(name).input_shape)
+    model = xx.create_model(name)
+    inference, training = (abstract_init(model, images, train=train) for train in (False, True))
+    chex.assert_trees_all_equal_shapes_and_dtypes(inference, training)
+    assert {"params"} <= set(inference) - {"intermediates"} <= {"params", "batch_stats"}
+
+
+@every_model
+@pytest.mark.parametrize("num_classes", [1, 7, 1001])
+def test_any_number_of_classes(name: str, num_classes: int):
+    """Logits are float32 [batch, num_classes] for any number of classes."""
+    model = xx.create_model(name, num_classes=num_classes)
+    logits = abstract_apply(model, images_of(3, *xx.model_info(name).input_shape))
+    assert (logits.shape, logits.dtype) == ((3, num_classes), jnp.float32)
+
+
+@every_model
+def test_published_number_of_classes(name: str):
+    """Without `num_classes` the classifier is the published one."""
+    info = xx.model_info(name)
+    assert xx.create_model(name) == xx.create_model(name, num_classes=info.num_classes)
+    assert abstract_apply(xx.create_model(name), images_of(1, *info.input_shape)).shape == (1, info.num_classes)
+
+
+@every_model
+def test_features(name: str, initial_variables: Callable[[str], Any]):
+    """Without classifier the result is the last feature map, pooled it is that map's mean or maximum over pixels, and
+    the parameters are the classifier's without its head."""
+    images = random_images(name)
+    params = initial_variables(name)["params"]
+    body = abstract_init(xx.create_model(name, num_classes=None), images)["params"]
+    assert len(body) < len(params)
+    variables = initial_variables(name) | {"params": {layer: params[layer] for layer in body}}
+    chex.assert_trees_all_equal_shapes_and_dtypes(variables["params"], body)
+
+    @jax.jit
+    def features(x: jax.Array) -> dict[Any, Any]:
+        poolings: tuple[Any, ...] = (None, "avg", "max")
+        models = {pooling: xx.create_model(name, num_classes=None, pooling=pooling) for pooling in poolings}
+        return {str(pooling): model.apply(variables, x, train=False) for pooling, model in models.items()}
+
+    found = {pooling: np.asarray(array, np.float64) for pooling, array in features(images).items()}
+    maps = found["None"]
+    assert maps.ndim == 4
+    assert len(maps) == 2
+    assert np.ptp(maps) > 0
+    # float32 means of up to a few hundred pixels: a few units in the seventh digit.
+    np.testing.assert_allclose(found["avg"], maps.mean(axis=(1, 2)), rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(found["max"], maps.max(axis=(1, 2)))
+
+
+@every_model
+def test_smallest_size(name: str):
+    """The error for images without pixels names the smallest size: that one works, and one pixel less does not."""
+    model = xx.create_model(name)
+    channels = xx.model_info(name).input_shape[-1]
+    with pytest.raises(ValueError, match="too small") as error:
+        abstract_init(model, images_of(1, 0, 0, channels))
+    named = re.search(r"smallest size is (\d+)x\1\b", str(error.value))
+    assert named
+    smallest = int(named[1])
+    larger = smallest + 9
+    for height, width in ((smallest, smallest), (smallest, larger), (larger, smallest)):
+        logits = abstract_apply(model, images_of(1, height, width, channels))
+        assert logits.shape == (1, model.num_classes)
+    for height, width in ((smallest - 1, smallest - 1), (larger, smallest - 1), (smallest - 1, larger)):
+        with pytest.raises(ValueError, match=rf"{height}x{width} .*smallest size is {smallest}x{smallest}\b"):
+            abstract_init(model, images_of(1, height, width, channels))
+
+
+@every_model
+@pytest.mark.parametrize("channels", [1, 3])
+def test_channels_first(name: str, channels: int):
+    """Channels-first images are a ValueError that says how to transpose them, and the transposed ones work."""
+    side = xx.model_info(name).input_shape[0]
+    model = xx.create_model(name)
+    images = images_of(2, channels, side, side)
+    with pytest.raises(ValueError, match=r"channels-first.*jnp.transpose\(images, \(0, 2, 3, 1\)\)"):
+        abstract_init(model, images)
+    transposed = jax.eval_shape(lambda x: jnp.transpose(x, (0, 2, 3, 1)), images)
+    assert abstract_apply(model, transposed).shape == (2, model.num_classes)
+
+
+@every_model
+def test_one_image_without_batch(name: str):
+    """An image without the dimension of the batch is a ValueError that says what the shape should be."""
+    images = jax.ShapeDtypeStruct(xx.model_info(name).input_shape, jnp.float32)
+    with pytest.raises(ValueError, match=r"\[batch, height, width, channels\]"):
+        abstract_init(xx.create_model(name), images)
+
+
+@every_model
+@pytest.mark.parametrize(("dtype", "param_dtype"), [("bfloat16", "float32"), ("float32", "bfloat16")])
+def test_dtypes(name: str, dtype: str, param_dtype: str):
+    """The computation runs in `dtype`, parameters have `param_dtype`, logits are float32 whatever the two are."""
+    model = xx.create_model(name, dtype=jnp.dtype(dtype), param_dtype=jnp.dtype(param_dtype))
+    images = images_of(2, *xx.model_info(name).input_shape)
+    parameters = abstract_init(model, images)["params"]
+    assert {leaf.dtype for leaf in jax.tree.leaves(parameters)} == {jnp.dtype(param_dtype)}
+    logits, published = abstract_apply(model, images, mutable=["intermediates"])
+    assert logits.dtype == jnp.float32
+    activations = [activation.dtype for activation in published["intermediates"]["endpoints"].values()]
+    assert set(activations) == {jnp.dtype(dtype), jnp.dtype("float32")}
+    if dtype != "float32":
+        assert activations.count(jnp.dtype("float32")) == 1  # the logits
+
+
+@every_model
+def test_bfloat16_is_near_float32(name: str, initial_variables: Callable[[str], Any]):
+    """Logits computed in bfloat16 are those of float32, to the 8 bits of bfloat16 over the depth of the network."""
+    images = random_images(name)
+
+    @jax.jit
+    def logits(variables: Any) -> tuple[Any, ...]:
+        models = (xx.create_model(name, dtype=dtype) for dtype in (jnp.bfloat16, jnp.float32))
+        return tuple(model.apply(variables, images, train=False) for model in models)
+
+    half, single = (np.asarray(array) for array in logits(initial_variables(name)))
+    # A rounding is 2^-9 of a value; some ten layers of partly cancelling sums make it a few percent of the largest.
+    np.testing.assert_allclose(half, single, rtol=0, atol=0.05 * np.abs(single).max())
+    assert not np.array_equal(half, single)
+
+
+@every_model
+def test_images_of_a_batch_do_not_mix(name: str, initial_variables: Callable[[str], Any]):
+    """In inference a permuted batch has the permuted logits, and a NaN image spoils no other image's logits."""
+    model = xx.create_model(name)
+    images = random_images(name, batch=4)
+    variables = initial_variables(name)
+    apply = jax.jit(lambda x: model.apply(variables, x, train=False))
+    logits = np.asarray(apply(images))
+    assert np.ptp(logits, axis=0).max() > 0  # else there would be nothing to mix up
+    order = np.array([2, 0, 3, 1])
+    # The place in the batch may change how a sum is blocked, hence its rounding: float32 keeps seven digits.
+    tolerance = 1e-5 * np.abs(logits).max()
+    np.testing.assert_allclose(np.asarray(apply(images[order])), logits[order], rtol=0, atol=tolerance)
+    spoilt = np.asarray(apply(images.at[1].set(jnp.nan)))
+    assert np.isnan(spoilt[1]).any()
+    others = [0, 2, 3]
+    np.testing.assert_allclose(spoilt[others], logits[others], rtol=0, atol=tolerance)
+
+
+@every_model
+def test_every_parameter_learns(name: str, initial_variables: Callable[[str], Any]):
+    """On random images every parameter array gets a finite gradient that is not all zero."""
+    model = xx.create_model(name)
+    images = random_images(name, batch=4)
+    variables = initial_variables(name)
+    weights = jnp.asarray(np.random.default_rng(1).standard_normal((4, model.num_classes or 1)), jnp.float32)
+
+    @functools.partial(jax.jit, compiler_options=IN_HASTE)
+    @jax.grad
+    def gradient(params: Any) -> jax.Array:
+        logits: Any = model.apply(
+            variables | {"params": params},
+            images,
+            train=True,
+            rngs={"dropout": jax.random.key(2)},
+            mutable=["batch_stats"],
+        )[0]
+        return jnp.sum(weights * jax.nn.log_softmax(logits))
+
+    for path, leaf in jax.tree.leaves_with_path(gradient(variables["params"])):
+        assert np.isfinite(leaf).all(), jax.tree_util.keystr(path)
+        assert np.any(leaf != 0), jax.tree_util.keystr(path)
+
+
+@every_model
+def test_equal_networks_share_a_compilation(name: str):
+    """Networks created alike are equal and hash alike: a function jitted over them is traced once for all of them."""
+    images = images_of(2, *xx.model_info(name).input_shape)
+    abstract = abstract_init(xx.create_model(name), images)
+    variables = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), abstract)
+    traced = []
+
+    def forward(model: Network, model_variables: Any, x: jax.Array) -> Any:
+        traced.append(model)
+        return model.apply(model_variables, x, train=False)
+
+    compiled = jax.jit(forward, static_argnums=0)
+    for value in range(3):
+        compiled(xx.create_model(name), variables, jnp.full(images.shape, value, jnp.float32))
+    assert len(traced) == 1
+    assert hash(xx.create_model(name)) == hash(xx.create_model(name))
+    assert xx.create_model(name) != xx.create_model(name, dtype=jnp.bfloat16)

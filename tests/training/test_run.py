@@ -1,0 +1,405 @@
+"""Whole runs on real digits: what they leave behind, how they resume, and how they fail."""
+
+import dataclasses
+import itertools
+import json
+import os
+import resource
+import signal
+from pathlib import Path
+from typing import Any
+
+import chex
+import jax
+import numpy as np
+import pytest
+
+from xxnet_jax.data.source import Source
+from xxnet_jax.files import read_json_lines
+from xxnet_jax.optimizers import ScheduleConfig
+from xxnet_jax.training import LoopResult, Recipe, Run, loop, run
+from xxnet_jax.training.folder import RunFolder
+
+# Small, but with everything that must survive an interruption: dropout, averaging, a penalty, a rate that follows the
+# validation, and lines and evaluations that do not fall together.
+SMALL = Recipe(
+    model="lenet5",
+    model_options={"dropout_rate": 0.3},
+    data="digits",
+    train_split="train[:200]",
+    validation_split="validation[:64]",
+    test_split="test[:64]",
+    batch_size=32,
+    steps=30,
+    optimizer="momentum",
+    ema_decay=0.9,
+    l2=1e-3,
+    schedule=ScheduleConfig(name="plateau", patience=1),
+    log_every=4,
+    evaluate_every=7,
+    devices=1,
+)
+
+
+def finished(recipe: Recipe, workdir: Path) -> dict[str, Any]:
+    result = run(recipe, workdir, quiet=True)
+    assert isinstance(result, dict)
+    return result
+
+
+def outcome(workdir: Path) -> dict[str, Any]:
+    """Everything of a finished run but timing, keys as data."""
+    trained = Run(workdir)
+    checkpoints = trained.checkpoints()
+    step = max(checkpoints.steps())
+    state, host = checkpoints.restore(step, trained.template())
+    report = trained.folder.report() or {}
+    timing = {"seconds", "examples_per_second", "finished"}
+    return {
+        "state": jax.tree.map(np.asarray, state.replace(rng=jax.random.key_data(state.rng))),
+        "host": {key: value for key, value in host.items() if key not in timing},
+        "report": {key: value for key, value in report.items() if key not in timing},
+        "metrics": [
+            {key: value for key, value in line.items() if not key.startswith("time/")}
+            for line in read_json_lines(trained.folder.metrics)
+        ],
+    }
+
+
+def assert_same(found: dict[str, Any], expected: dict[str, Any]) -> None:
+    chex.assert_trees_all_equal(found["state"], expected["state"])
+    for part in ("host", "report", "metrics"):
+        assert found[part] == expected[part], part
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory) -> Path:
+    workdir = tmp_path_factory.mktemp("undisturbed") / "run"
+    finished(SMALL, workdir)
+    return workdir
+
+
+def test_what_a_run_leaves(undisturbed):
+    """Configuration, metrics at every due step, checkpoints, curves and a report that is consistent with them."""
+    lines = read_json_lines(undisturbed / "metrics.jsonl")
+    trained = [line["step"] for line in lines if "train/loss" in line]
+    validated = [line["step"] for line in lines if "validation/accuracy" in line]
+    assert trained == [4, 8, 12, 16, 20, 24, 28, 30]
+    assert validated == [7, 14, 21, 28, 30]
+    for line in lines:
+        assert line["epoch"] == pytest.approx(line["step"] / 6, abs=1e-6)  # 200 // 32 batches an epoch
+        assert any(key.startswith("time/") for key in line)
+
+    report = json.loads((undisturbed / "report.json").read_text())
+    best = max(
+        (line for line in lines if "validation/accuracy" in line),
+        key=lambda line: (line["validation/accuracy"], -line["validation/loss"]),
+    )
+    assert report["best_step"] == best["step"]
+    assert report["validation/accuracy"] == best["validation/accuracy"]
+    assert 0 <= report["test/accuracy"] <= 1
+    assert report["parameters"] == 61_706
+    assert report["versions"]["jax"] == jax.__version__
+    assert (undisturbed / "curves.png").read_bytes().startswith(b"\x89PNG")
+    kept = set(Run(undisturbed).checkpoints().steps())
+    assert {28, 30, best["step"]} == kept
+    assert json.loads((undisturbed / "config.json").read_text())["recipe"]["seed"] == 0
+
+
+def test_training_lines_are_exact_means(undisturbed, tmp_path):
+    """The mean over 4 steps of a line is the mean of the 4 lines of a run that logs every step."""
+    finished(dataclasses.replace(SMALL, log_every=1), tmp_path / "run")
+    single = {
+        line["step"]: line["train/loss"]
+        for line in read_json_lines(tmp_path / "run" / "metrics.jsonl")
+        if "train/loss" in line
+    }
+    for line in read_json_lines(undisturbed / "metrics.jsonl"):
+        if "train/loss" in line and line["step"] % 4 == 0:
+            steps = range(line["step"] - 3, line["step"] + 1)
+            assert line["train/loss"] == pytest.approx(np.mean([single[step] for step in steps]), rel=1e-12)
+
+
+@pytest.mark.parametrize("moments", [(1,), (7,), (5, 6, 29), (3, 13, 16, 22)])
+def test_interrupted_and_resumed_is_undisturbed(undisturbed, tmp_path, monkeypatch, moments):
+    """SIGTERM after any steps, and the same command again: the same bits, metrics and report."""
+    workdir = tmp_path / "run"
+    advance = loop._Training.advance
+    for moment in moments:
+
+        def advance_and_signal(training, moment=moment):
+            advance(training)
+            if training.host.step == moment:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+        monkeypatch.setattr(loop._Training, "advance", advance_and_signal)
+        result = run(SMALL, workdir, quiet=True)
+        assert isinstance(result, LoopResult)
+        assert result.interrupted == signal.SIGTERM
+        assert result.step == moment
+    monkeypatch.setattr(loop._Training, "advance", advance)
+    finished(SMALL, workdir)
+    assert_same(outcome(workdir), outcome(undisturbed))
+
+
+def test_killed_between_checkpoints(undisturbed, tmp_path, monkeypatch):
+    """A death without warning falls back to the last checkpoint; lines written since then are repeated, not doubled."""
+    workdir = tmp_path / "run"
+    advance = loop._Training.advance
+
+    def advance_and_die(training):
+        advance(training)
+        if training.host.step == 18:
+            raise MemoryError
+
+    monkeypatch.setattr(loop._Training, "advance", advance_and_die)
+    with pytest.raises(MemoryError):
+        run(SMALL, workdir, quiet=True)
+    assert read_json_lines(workdir / "metrics.jsonl")[-1]["step"] == 16
+    monkeypatch.setattr(loop._Training, "advance", advance)
+    finished(SMALL, workdir)
+    assert_same(outcome(workdir), outcome(undisturbed))
+
+
+def test_a_finished_run_says_so(undisturbed, capsys):
+    """The same command again trains nothing and gives the same report."""
+    before = (undisturbed / "metrics.jsonl").read_bytes()
+    report = run(SMALL, undisturbed)
+    assert report == json.loads((undisturbed / "report.json").read_text())
+    assert "is finished: 30 of 30 steps" in capsys.readouterr().out
+    assert (undisturbed / "metrics.jsonl").read_bytes() == before
+
+
+def test_another_configuration_is_refused(undisturbed):
+    """The error lists every difference with both values, and what to do; nothing is changed."""
+    other = dataclasses.replace(SMALL, optimizer="adam", seed=3)
+    with pytest.raises(ValueError, match="another configuration") as error:
+        run(other, undisturbed, quiet=True)
+    assert "optimizer: 'momentum' -> 'adam'" in str(error.value)
+    assert "seed: 0 -> 3" in str(error.value)
+    assert "--workdir" in str(error.value)
+    assert Run(undisturbed).config.recipe == SMALL
+
+
+def test_more_steps_go_on_where_a_finished_run_ended(tmp_path):
+    """10 steps and then 20 are the same parameters as 20 at once."""
+    recipe = dataclasses.replace(SMALL, schedule=ScheduleConfig(), evaluate_every=10)
+    finished(dataclasses.replace(recipe, steps=10), tmp_path / "parts")
+    finished(dataclasses.replace(recipe, steps=20), tmp_path / "parts")
+    finished(dataclasses.replace(recipe, steps=20), tmp_path / "whole")
+    parts, whole = outcome(tmp_path / "parts"), outcome(tmp_path / "whole")
+    chex.assert_trees_all_equal(parts["state"], whole["state"])
+
+
+def flip_a_byte(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    path.write_bytes(content)
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+# Orbax leaves coroutines behind when it cannot read.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("damage", [flip_a_byte, truncate, Path.unlink])
+def test_a_damaged_checkpoint_is_passed_over(undisturbed, tmp_path, caplog, damage):
+    """With the last checkpoint's largest file damaged, the one before is used with a warning; the end is the same."""
+    workdir = tmp_path / "run"
+    finished(dataclasses.replace(SMALL, steps=28), workdir)
+    (workdir / "report.json").unlink()
+    files = [path for path in (workdir / "checkpoints" / "28").rglob("*") if path.is_file()]
+    damage(max(files, key=lambda path: path.stat().st_size))
+    finished(SMALL, workdir)
+    assert "28" in caplog.text
+    assert "the checkpoint before it is used" in caplog.text
+    assert (workdir / "corrupt" / "28").is_dir()
+    assert_same(outcome(workdir), outcome(undisturbed))
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_no_readable_checkpoint_is_an_error(tmp_path):
+    """Training does not silently begin anew over checkpoints that cannot be read."""
+    workdir = tmp_path / "run"
+    finished(dataclasses.replace(SMALL, steps=7), workdir)
+    (workdir / "report.json").unlink()
+    for path in (workdir / "checkpoints").rglob("metadata"):
+        truncate(path)
+    with pytest.raises(ValueError, match=r"none of the checkpoints \[7\].* can be read"):
+        run(SMALL, workdir, quiet=True)
+    assert (workdir / "checkpoints" / "7").is_dir()
+
+
+def test_half_a_checkpoint_is_no_checkpoint(undisturbed, tmp_path):
+    """What a kill leaves of a checkpoint that was being written is ignored and removed."""
+    workdir = tmp_path / "run"
+    finished(dataclasses.replace(SMALL, steps=14), workdir)
+    (workdir / "report.json").unlink()
+    half = workdir / "checkpoints" / "21.orbax-checkpoint-tmp"
+    half.mkdir()
+    (half / "state").write_text("half")
+    assert max(Run(workdir).checkpoints().steps()) == 14
+    finished(SMALL, workdir)
+    assert not half.exists()
+    assert outcome(workdir)["state"] is not None
+    chex.assert_trees_all_equal(outcome(workdir)["state"], outcome(undisturbed)["state"])
+
+
+def test_a_diverging_run_stops_and_keeps_the_last_good_checkpoint(tmp_path):
+    """The error has the step, the loss and advice; the checkpoint before is finite."""
+    workdir = tmp_path / "run"
+    relu = {"activation": "relu"}  # with tanh nothing overflows
+    good = dataclasses.replace(
+        SMALL, model_options=relu, schedule=ScheduleConfig(), optimizer="sgd", ema_decay=None, l2=0.0, steps=7
+    )
+    finished(good, workdir)
+    (workdir / "report.json").unlink()
+    config = json.loads((workdir / "config.json").read_text())
+    config["recipe"]["learning_rate"] = 1e30
+    (workdir / "config.json").write_text(json.dumps(config))
+    bad = dataclasses.replace(good, learning_rate=1e30, steps=30)
+    with pytest.raises(
+        FloatingPointError, match=r"the loss of step \d+ is (nan|inf); the checkpoint of step 7 is kept"
+    ):
+        run(bad, workdir, quiet=True)
+    state = Run(workdir).load().variables
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state))
+
+
+def test_a_plateau_lowers_the_rate_in_the_log(undisturbed):
+    """The logged rate only falls, by the factor, and is what the plateau of the last checkpoint says."""
+    rates = [
+        line["train/learning_rate"]
+        for line in read_json_lines(undisturbed / "metrics.jsonl")
+        if "train/learning_rate" in line
+    ]
+    assert rates[0] == pytest.approx(0.01)
+    assert all(later == pytest.approx(rate) or later < rate for rate, later in itertools.pairwise(rates))
+    powers = -np.log10(np.array(rates) / 0.01)
+    np.testing.assert_allclose(powers, np.round(powers), atol=1e-4)
+
+
+def test_early_stopping_ends_a_run(tmp_path):
+    """Without any progress (a rate of almost nothing) the run ends after the patience, and stays ended."""
+    recipe = dataclasses.replace(
+        *(SMALL,),
+        optimizer="sgd",
+        learning_rate=1e-30,
+        ema_decay=None,
+        schedule=ScheduleConfig(),
+        early_stopping=2,
+        evaluate_every=3,
+    )
+    report = finished(recipe, tmp_path / "run")
+    assert report["step"] == 9
+    assert report["best_step"] == 3
+    assert finished(recipe, tmp_path / "run") == report
+
+
+def test_the_test_split_is_read_once(tmp_path, monkeypatch):
+    """Training and choosing the checkpoint never open the test split; the report opens it once."""
+    opened = []
+    examples = Source.examples
+    monkeypatch.setattr(Source, "examples", lambda source, split: opened.append(split) or examples(source, split))
+    finished(SMALL, tmp_path / "run")
+    assert opened.count("test[:64]") == 1
+    assert opened[-1] == "test[:64]"
+
+
+def test_without_validation_the_last_checkpoint_counts(tmp_path):
+    """No validation split: no validation figures, and the test is of the last step."""
+    recipe = dataclasses.replace(SMALL, validation_split=None, schedule=ScheduleConfig(), steps=9)
+    report = finished(recipe, tmp_path / "run")
+    assert report["best_step"] == 9
+    assert "validation/accuracy" not in report
+    assert "test/accuracy" in report
+
+
+def test_resident_and_streamed_training_are_the_same(tmp_path):
+    """Whether the set lives on the device or comes from the host changes no bit."""
+    recipe = dataclasses.replace(SMALL, steps=8)
+    finished(dataclasses.replace(recipe, resident=True), tmp_path / "resident")
+    finished(dataclasses.replace(recipe, resident=False), tmp_path / "host")
+    resident, host = outcome(tmp_path / "resident"), outcome(tmp_path / "host")
+    chex.assert_trees_all_equal(resident["state"], host["state"])
+    assert resident["metrics"] == host["metrics"]
+
+
+def test_eight_devices_give_the_run_of_one(undisturbed, tmp_path):
+    """The same recipe on 8 devices ends with the same parameters, to the order of sums."""
+    finished(dataclasses.replace(SMALL, devices=8), tmp_path / "run")
+    chex.assert_trees_all_close(
+        outcome(tmp_path / "run")["state"].params, outcome(undisturbed)["state"].params, atol=1e-4
+    )
+
+
+def test_a_trained_network_predicts_images_of_any_size(undisturbed):
+    """Probabilities sum to one, and an image does not depend on what else is in the batch."""
+    trained = Run(undisturbed).load()
+    rng = np.random.default_rng(0)
+    images = [rng.integers(0, 256, shape, dtype=np.uint8) for shape in ((8, 8, 1), (50, 20, 3), (32, 32, 1))]
+    probabilities = trained.predict(images)
+    assert probabilities.shape == (3, 10)
+    np.testing.assert_allclose(probabilities.sum(1), 1, rtol=1e-5)
+    for image, expected in zip(images, probabilities, strict=True):
+        np.testing.assert_allclose(trained.predict([image])[0], expected, rtol=1e-4)
+    with pytest.raises(ValueError, match="no image"):
+        trained.predict([])
+
+
+def test_a_second_training_in_the_same_folder_is_refused(tmp_path):
+    """The folder is locked while a process trains in it."""
+    folder = RunFolder(tmp_path / "run")
+    with folder.locked(), pytest.raises(OSError, match="another process is training"):
+        run(SMALL, tmp_path / "run", quiet=True)
+
+
+def test_a_folder_that_cannot_be_written(tmp_path):
+    """The error names the folder before anything is trained."""
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="cannot write the run folder"):
+        run(SMALL, tmp_path / "file" / "run", quiet=True)
+
+
+def test_no_room_for_a_checkpoint(tmp_path):
+    """When checkpoints can no longer be written, as on a full disk, the error says so; the ones before are whole."""
+    workdir = tmp_path / "run"
+    finished(dataclasses.replace(SMALL, steps=7), workdir)
+    (workdir / "report.json").unlink()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))  # a checkpoint of LeNet-5 takes more
+    try:
+        with pytest.raises(OSError, match=r"cannot write a checkpoint to .*checkpoints.*mend the cause"):
+            run(SMALL, workdir, quiet=True)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert 7 in Run(workdir).checkpoints().steps()
+    assert finished(SMALL, workdir)["step"] == 30
+
+
+def test_there_is_no_run(tmp_path):
+    """A folder without a run is named."""
+    with pytest.raises(FileNotFoundError, match="no run in"):
+        Run(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"model": "lenet6"}, "did you mean lenet5"),
+        ({"data": "digit"}, "did you mean digits"),
+        ({"optimizer": "adma"}, "did you mean adam"),
+        ({"preprocessing": "units"}, "did you mean unit"),
+        ({"model_options": {"activtion": "relu"}}, "did you mean activation"),
+        ({"train_split": "tran"}, "did you mean train"),
+        ({"image_size": 8}, "smallest size is 32x32"),
+        ({"batch_size": 4096}, "larger than the training split"),
+        ({"learning_rate": -1.0}, "learning rate must be positive"),
+        ({"l2_pattern": "nothing"}, "matches no parameter"),
+    ],
+)
+def test_mistakes_in_a_recipe(tmp_path, change, message):
+    """Each is one clear error, of which the message says what was wrong and what is known."""
+    with pytest.raises(ValueError, match=message):
+        run(dataclasses.replace(SMALL, **change), tmp_path / "run", quiet=True)
