@@ -1,6 +1,7 @@
 """Eight simulated CPU devices, strict promotion of ranks, warnings as errors, and reproducible random examples."""
 
 import os
+from pathlib import Path
 
 DEVICES = "--xla_force_host_platform_device_count"
 
@@ -8,6 +9,11 @@ DEVICES = "--xla_force_host_platform_device_count"
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 if DEVICES not in os.environ.get("XLA_FLAGS", ""):
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {DEVICES}=8".strip()
+
+# Many tests train the same small networks: each program is compiled once for all of them, and for the next time.
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1] / ".pytest_cache" / "xla"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 
 import functools  # noqa: E402
 from collections.abc import Callable  # noqa: E402

@@ -181,13 +181,17 @@ def test_classification_loss(labels: np.ndarray):
     """The loss is the mean over unmasked examples; accuracy is the share whose largest logit is at the label, or at the
     largest probability of a soft label."""
     mask = np.array([1, 1, 0, 1, 1, 0], bool)
-    loss, metrics = classification_loss(label_smoothing=0.1)(outputs(LOGITS), batch(labels, mask), KEY)
-    q = 0.9 * (ONE_HOT if labels.ndim == 1 else labels.astype(np.float64)) + 0.1 / CLASSES
-    each = -np.sum(q * log_softmax(LOGITS.astype(np.float64), axis=1), axis=1)
-    hits = LOGITS.argmax(axis=1) == q.argmax(axis=1)
+    target = ONE_HOT if labels.ndim == 1 else labels.astype(np.float64)
+    right = np.array([1, 1, 1, -1, 1, -1])  # three of the four unmasked examples
+    logits = (5 * right[:, None] * target + 0.1 * LOGITS).astype(np.float32)
+    loss, metrics = classification_loss(label_smoothing=0.1)(outputs(logits), batch(labels, mask), KEY)
+    q = 0.9 * target + 0.1 / CLASSES
+    each = -np.sum(q * log_softmax(logits.astype(np.float64), axis=1), axis=1)
     np.testing.assert_allclose(loss, each[mask].mean(), rtol=1e-5)  # float32 sums of a few terms
     np.testing.assert_allclose(metrics["loss"].value(), each[mask].mean(), rtol=1e-5)
-    np.testing.assert_allclose(metrics["accuracy"].value(), hits[mask].mean(), rtol=1e-6)
+    hits = logits.argmax(axis=1) == target.argmax(axis=1)
+    assert hits[mask].mean() == 0.75
+    assert float(metrics["accuracy"].value()) == 0.75
     assert set(metrics) == {"loss", "accuracy"}
     assert float(metrics["accuracy"].weight) == mask.sum()
     assert (loss.shape, loss.dtype) == ((), jnp.float32)

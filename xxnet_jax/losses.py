@@ -118,15 +118,24 @@ def classification_loss(
 
     def loss_fn(outputs: Outputs, batch: Batch, rng: jax.Array) -> tuple[jax.Array, Metrics]:
         del rng
-        labels, mask = batch["label"], batch["mask"]
-        losses = per_example(outputs.prediction, labels, label_smoothing=label_smoothing)
+        mask = batch["mask"]
+        labels = _without_masked(batch["label"], mask)
+
+        def losses_of(logits: jax.Array) -> jax.Array:
+            return per_example(_without_masked(logits, mask), labels, label_smoothing=label_smoothing)
+
+        weight = auxiliary_weight(outputs.step) if callable(auxiliary_weight) else auxiliary_weight
+        losses = losses_of(outputs.prediction)
         for logits in outputs.auxiliary.values():
-            weight = auxiliary_weight
-            weight = weight(outputs.step) if callable(weight) else weight
-            losses += weight * per_example(logits, labels, label_smoothing=label_smoothing)
+            losses += weight * losses_of(logits)
         loss = Mean.of(losses, mask)
         target = labels if labels.ndim == 1 else jnp.argmax(labels, axis=-1)
         hits = jnp.argmax(outputs.prediction, axis=-1) == target
         return loss.value(), {"loss": loss, "accuracy": Mean.of(hits, mask)}
 
     return loss_fn
+
+
+def _without_masked(values: jax.Array, mask: jax.Array) -> jax.Array:
+    """`values` [batch, ...] with zeros where the mask is not set: there even NaN has neither value nor gradient."""
+    return jnp.where(mask.reshape(-1, *[1] * (values.ndim - 1)) != 0, values, 0)

@@ -24,7 +24,7 @@ class Mean:
         weights = jnp.ones_like(values) if weights is None else weights.astype(jnp.float32)
         if values.shape != weights.shape:
             raise ValueError(f"values have shape {values.shape}, weights {weights.shape}")
-        # A masked example may hold anything, also NaN: it is selected away, not multiplied by zero.
+        # The value of a masked example may be NaN: it is selected away, not multiplied by zero.
         return cls(jnp.sum(jnp.where(weights != 0, values * weights, 0.0)), jnp.sum(weights))
 
     def __add__(self, other: "Mean") -> "Mean":

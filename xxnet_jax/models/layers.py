@@ -76,7 +76,7 @@ def check_images(images: jax.Array, smallest: int) -> None:
     if len(shape) != 4:
         raise InvalidArgument(f"images must be [batch, height, width, channels], got shape {shape}")
     _, height, width, channels = shape
-    if height in (1, 3) and width == channels and channels >= smallest:
+    if height in (1, 3) and min(width, channels) > 4:
         raise InvalidArgument(
             f"images of shape {shape} look channels-first; this project is channels-last: "
             "pass jnp.transpose(images, (0, 2, 3, 1))"
@@ -134,7 +134,8 @@ def _first_maximum(a: jax.Array, b: jax.Array) -> jax.Array:
 def avg_pool(x: jax.Array, window: int, stride: int | None = None, padding: str = "VALID") -> jax.Array:
     """Mean over `window` x `window` pixels of `x` [batch, height, width, channels]; padding does not count."""
     stride = stride or window
-    return nn.avg_pool(x, (window, window), (stride, stride), padding=padding, count_include_pad=False)
+    mean = nn.avg_pool(x, (window, window), (stride, stride), padding=padding, count_include_pad=False)
+    return mean.astype(x.dtype)  # Flax counts in float32
 
 
 def dropout(x: jax.Array, rate: float, *, train: bool, name: str | None = None) -> jax.Array:

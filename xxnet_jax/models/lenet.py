@@ -33,6 +33,7 @@ import numpy as np
 from flax.linen.dtypes import promote_dtype
 from flax.linen.initializers import constant, truncated_normal, zeros
 
+from xxnet_jax.errors import InvalidArgument
 from xxnet_jax.models.layers import (
     Conv,
     Dtype,
@@ -179,6 +180,8 @@ class LeNet(Network):
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
         check_images(images, self.smallest_input())
+        if self.connection_table and self.convolutions[:2] != (6, 16):
+            raise InvalidArgument(f"Table I connects 6 maps with 16, not {self.convolutions[:2]}")
         names = iter(self.names)
         activation = ACTIVATIONS[self.activation]
         dtypes: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}

@@ -5,6 +5,7 @@ built, and no array is made, before `create_model` is called.
 """
 
 import fnmatch
+import numbers
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
@@ -94,7 +95,8 @@ def create_model(
     _check_knobs(name, entry.network, knobs)
     if num_classes == "published":
         num_classes = entry.info.num_classes
-    if num_classes is not None and (not isinstance(num_classes, int) or num_classes < 1):
+    is_count = isinstance(num_classes, numbers.Integral) and not isinstance(num_classes, bool)
+    if num_classes is not None and not (is_count and num_classes >= 1):
         raise InvalidArgument(f"num_classes must be a positive integer or None, got {num_classes!r}")
     if pooling not in (None, "avg", "max"):
         raise InvalidArgument(f"pooling must be None, 'avg' or 'max', not {pooling!r}")

@@ -1,5 +1,6 @@
 """Learning rates as functions of the step, and reduction on a plateau of a validation metric."""
 
+import math
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -21,7 +22,7 @@ class ScheduleConfig:
         decay_rate: factor of exponential, step and plateau.
         decay_steps: exponential: steps for one factor; step: one factor each so many steps.
         staircase: exponential: decay at whole multiples of decay_steps only.
-        boundaries: step: one factor at each of these steps, in place of decay_steps.
+        boundaries: step: one factor at each of these steps of the training, in place of decay_steps.
         final_fraction: cosine: the last rate as a fraction of the first.
         patience: plateau: evaluations without a better value before the rate is reduced.
         max_reductions: plateau: reductions at most, None for no limit.
@@ -55,6 +56,8 @@ def create_schedule(config: ScheduleConfig, learning_rate: float, total_steps: i
     """
     if config.warmup_steps < 0 or config.warmup_steps >= max(total_steps, 1):
         raise InvalidArgument(f"warmup_steps must be in [0, {total_steps}), got {config.warmup_steps}")
+    if not learning_rate > 0:
+        raise InvalidArgument(f"the learning rate must be positive, got {learning_rate}")
     if not 0 < config.decay_rate <= 1:
         raise InvalidArgument(f"decay_rate must be in (0, 1], got {config.decay_rate}")
     remaining = total_steps - config.warmup_steps
@@ -69,7 +72,12 @@ def create_schedule(config: ScheduleConfig, learning_rate: float, total_steps: i
                 staircase=config.staircase,
             )
         case "step":
-            steps = config.boundaries
+            steps = [boundary - config.warmup_steps for boundary in config.boundaries]
+            if steps and steps != sorted({step for step in steps if step > 0}):
+                raise InvalidArgument(
+                    f"boundaries must be ascending steps after the warm-up of {config.warmup_steps}, "
+                    f"got {config.boundaries}"
+                )
             if not steps:
                 every = _positive_decay_steps(config)
                 steps = range(every, remaining, every)
@@ -121,7 +129,13 @@ class Plateau:
         return self.factor**self.reductions
 
     def update(self, value: float) -> "Plateau":
-        """The next state after an evaluation that gave `value`, higher being better."""
+        """The next state after an evaluation that gave `value`, higher being better.
+
+        Raises:
+            ValueError: `value` is NaN, which cannot be compared.
+        """
+        if math.isnan(value):
+            raise InvalidArgument("a plateau cannot be judged by NaN")
         if self.best is None or value > self.best:
             return replace(self, best=value, stalled=0)
         if self.stalled + 1 < self.patience:
