@@ -22,7 +22,10 @@ class UnknownName(XXNetError, ValueError):
     def __init__(self, kind: str, name: str, known: Iterable[str]):
         known = sorted(known)
         nearest = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-        hint = f"did you mean {' or '.join(nearest)}?" if nearest else f"known: {', '.join(known)}"
+        if nearest:
+            hint = f"did you mean {' or '.join(nearest)}?"
+        else:
+            hint = f"known: {', '.join(known)}" if known else "there are none"
         super().__init__(f"unknown {kind} '{name}': {hint}")
 
 

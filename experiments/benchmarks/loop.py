@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import tyro
 
@@ -152,7 +153,7 @@ def keras_epoch(arrays: dict[str, np.ndarray], num_classes: int, batch_size: int
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     network.compile(optimizer="adam", loss=loss, metrics=["accuracy"])
     steps = len(arrays["label"]) // batch_size
-    images = np.asarray(preprocess(arrays["image"], "lecun"))[: steps * batch_size]
+    images = np.asarray(preprocess(jnp.asarray(arrays["image"]), "lecun"))[: steps * batch_size]
     labels = arrays["label"][: steps * batch_size]
     return lambda: timed(lambda: network.fit(images, labels, batch_size=batch_size, epochs=1, verbose=0))
 

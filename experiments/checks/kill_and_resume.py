@@ -80,7 +80,7 @@ def disturbed_run(arguments: Arguments, workdir: Path, moments: random.Random, k
 
 
 def result(workdir: Path) -> dict[str, Any]:
-    """Everything of a run that must not depend on interruptions."""
+    """Everything of a finished run that must not depend on interruptions; "state" maps paths to arrays."""
     run = Run(workdir)
     checkpoints = run.checkpoints()
     last = max(checkpoints.steps())
@@ -94,12 +94,17 @@ def result(workdir: Path) -> dict[str, Any]:
         "report.json": {name: value for name, value in report.items() if name not in TIMING},
         "host state": {name: value for name, value in host.items() if name not in TIMING},
         "state": {
-            jax.tree_util.keystr(path): np.asarray(
-                jax.random.key_data(leaf) if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf
-            ).tobytes()
-            for path, leaf in jax.tree_util.tree_leaves_with_path(state)
+            jax.tree_util.keystr(path): np.asarray(leaf)
+            for path, leaf in jax.tree_util.tree_leaves_with_path(state.replace(rng=jax.random.key_data(state.rng)))
         },
     }
+
+
+def differences(found: dict[str, Any], expected: dict[str, Any]) -> list[str]:
+    """Which parts of two results are not the same, to the bit."""
+    different = [name for name in expected if name != "state" and found[name] != expected[name]]
+    different += [name for name, leaf in expected["state"].items() if leaf.tobytes() != found["state"][name].tobytes()]
+    return different
 
 
 def main() -> None:
@@ -115,8 +120,7 @@ def main() -> None:
         while sent < arguments.kills:
             workdir = Path(folder) / f"disturbed{runs}"
             sent += disturbed_run(arguments, workdir, moments, arguments.kills - sent)
-            found = result(workdir)
-            different += [f"run {runs}: {name}" for name in expected if found[name] != expected[name]]
+            different += [f"run {runs}: {name}" for name in differences(result(workdir), expected)]
             runs += 1
         if different:
             raise SystemExit("DIFFERENT: " + ", ".join(different))

@@ -1,5 +1,6 @@
 """LeNet-5 on MNIST."""
 
+from xxnet_jax.optimizers import ScheduleConfig
 from xxnet_jax.training import Recipe
 
 RECIPE = Recipe(
@@ -9,6 +10,9 @@ RECIPE = Recipe(
     train_split="train[:-5000]",
     validation_split="train[-5000:]",
     optimizer="adam",
+    learning_rate=2e-3,
+    schedule=ScheduleConfig(name="cosine"),
+    ema_decay=0.999,
     batch_size=128,
     epochs=12,
 )

@@ -26,7 +26,7 @@ def read_image(path: Path, channels: int) -> np.ndarray:
             image = ImageOps.exif_transpose(image)
     except FileNotFoundError as error:
         raise MissingData(f"no image file {path}") from error
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
         raise CorruptData(f"cannot decode the image {path}: {error}") from error
     return with_channels(_eight_bits(image), channels)
 
@@ -35,8 +35,8 @@ def _eight_bits(image: Image.Image) -> np.ndarray:
     """A PIL image of any mode as uint8 [height, width, 1 or 3]."""
     if image.mode in ("I", "I;16", "I;16B", "I;16L", "F"):
         values = np.asarray(image, np.float64)
-        # 16-bit files are scaled, not clipped; PIL opens some of them in mode I, without saying how many bits it had.
-        if values.max(initial=0) > 255:
+        # 16 bits are scaled, not clipped; mode I may have been either, and PIL does not say which.
+        if image.mode.startswith("I;16") or values.max(initial=0) > 255:
             values = values / 257
         return np.clip(np.rint(values), 0, 255).astype(np.uint8)[..., None]
     if image.has_transparency_data:
@@ -74,6 +74,8 @@ def fit_image(image: np.ndarray, height: int, width: int, fit: Fit = "resize") -
     rows, columns = image.shape[:2]
     if (rows, columns) == (height, width):
         return image
+    if fit not in ("resize", "pad"):
+        raise InvalidArgument(f"fit must be 'resize' or 'pad', not {fit!r}")
     if fit == "pad":
         if rows > height or columns > width:
             raise InvalidArgument(

@@ -69,9 +69,10 @@ class Decoder:
     def read(self, examples: IndexedExamples, index: int) -> dict[str, Any]:
         """Example `index`; a corrupt one is an error, or masked if corrupt images are skipped."""
         try:
-            return self(examples[index])
+            example = examples[index]
         except CorruptData as error:
             return self._masked(error)
+        return self(example)
 
     def read_all(self, examples: Examples) -> Iterator[dict[str, Any]]:
         """Every example in order."""
@@ -112,6 +113,8 @@ class Loader(ABC):
     def __init__(self, num_examples: int, batch_size: int, *, train: bool, seed: int = 0):
         if batch_size < 1:
             raise InvalidArgument(f"the batch size must be positive, got {batch_size}")
+        if num_examples < 1:
+            raise InvalidArgument("the split has no examples")
         if train and batch_size > num_examples:
             raise InvalidArgument(
                 f"the batch size {batch_size} is larger than the training split of {num_examples} examples"
@@ -130,12 +133,21 @@ class Loader(ABC):
 
         Batch `n` is batch `n % batches_per_epoch` of epoch `n // batches_per_epoch`.
         """
+        if not self.train:
+            yield from self.epoch_batches(0, start)
+            return
         first_epoch, skip = divmod(start, self.batches_per_epoch)
         for epoch in itertools.count(first_epoch):
-            yield from self.epoch_batches(epoch, skip)
+            count = skip
+            for batch in self.epoch_batches(epoch, skip):
+                yield batch
+                count += 1
+            if count < self.batches_per_epoch:
+                raise CorruptData(
+                    f"epoch {epoch} of the training split gave {count} batches of {self.batches_per_epoch}: "
+                    "it has fewer examples than it says"
+                )
             skip = 0
-            if not self.train:
-                return
 
     @abstractmethod
     def epoch_batches(self, epoch: int, skip: int) -> Iterator[Batch]:
@@ -172,7 +184,11 @@ class ResidentLoader(Loader):
     @staticmethod
     def fetch(resident: Any, batch: Batch) -> Batch:
         gathered = {key: jnp.take(values, batch["index"], axis=0, mode="clip") for key, values in resident.items()}
-        return gathered | {"mask": gathered["mask"] & batch["mask"]}
+        mask = gathered["mask"] & batch["mask"]
+        return {
+            key: jnp.where(mask.reshape(-1, *[1] * (values.ndim - 1)), values, jnp.zeros((), values.dtype))
+            for key, values in gathered.items()
+        }
 
     def epoch_batches(self, epoch: int, skip: int) -> Iterator[Batch]:
         order = self.order(epoch)

@@ -40,6 +40,8 @@ def prepare_tfds(
 
     if not (name.isidentifier() and name == name.lower()):
         raise InvalidArgument(f"'{name}' cannot name a dataset: use lower-case letters, digits, _")
+    if not tfds.core.Version.is_valid(version):
+        raise InvalidArgument(f"'{version}' cannot be a version: write 1.0.0")
     folder = data_dir / name / version
     if folder.exists():
         raise InvalidArgument(f"{folder} is there already: remove it to prepare it anew")

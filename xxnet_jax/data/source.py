@@ -183,9 +183,11 @@ class Source:
 
 
 def _bound(text: str | None, size: int) -> int | None:
-    if text is None:
-        return None
-    return round(int(text[:-1]) * size / 100) if text.endswith("%") else int(text)
+    if text is None or not text.endswith("%"):
+        return None if text is None else int(text)
+    percent = int(text[:-1])
+    examples = round(abs(percent) * size / 100)
+    return max(0, size - examples) if percent < 0 or text.startswith("-") else examples
 
 
 @dataclass(frozen=True)
@@ -241,6 +243,8 @@ def open_source(uri: str, *, data_dir: str | None = None, download: bool = False
         FileNotFoundError: the dataset is not there; the message says what was looked for.
     """
     scheme, _, rest = uri.partition(":")
+    scheme, question, more = scheme.partition("?")
+    rest += question + more
     if scheme not in _SCHEMES:
         raise UnknownName("data source", scheme, _SCHEMES)
     function, known = _SCHEMES[scheme]

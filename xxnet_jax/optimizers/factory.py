@@ -51,7 +51,7 @@ def create_optimizer(
     default, rule = _lookup(name)
     if learning_rate is None:
         learning_rate = default
-    if isinstance(learning_rate, numbers.Real) and not learning_rate > 0:
+    if isinstance(learning_rate, numbers.Real) and not float(learning_rate) > 0:
         raise InvalidArgument(f"the learning rate must be positive, got {learning_rate}")
     try:
         return rule(learning_rate, **hyperparameters)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import PreservationPolicy
@@ -183,7 +184,7 @@ def checksum(tree: Any) -> int:
     """CRC-32 of the bytes of all arrays of a tree, in its order; on disk they are protected by nothing else."""
     result = 0
     for leaf in jax.tree.leaves(tree):
-        if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
             leaf = jax.random.key_data(leaf)
-        result = zlib.crc32(np.ascontiguousarray(jax.device_get(leaf)), result)
+        result = zlib.crc32(np.ascontiguousarray(jax.device_get(leaf)).view(np.uint8).data, result)
     return result

@@ -3,10 +3,13 @@
 import numpy as np
 
 from xxnet_jax.data.source import ArrayExamples, Source, SourceRequest, register_source
+from xxnet_jax.errors import InvalidArgument
 
 
 @register_source("digits")
 def open_digits(request: SourceRequest) -> Source:
+    if request.body:
+        raise InvalidArgument(f"cannot read '{request.uri}': write digits")
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 

@@ -10,9 +10,10 @@ from xxnet_jax.errors import InvalidArgument
 
 @register_source("fake", "examples")
 def open_fake(request: SourceRequest) -> Source:
-    match = re.fullmatch(r"(\d+)x(\d+)x(\d+)/(\d+)", request.body)
+    match = re.fullmatch(r"([0-9]+)x([0-9]+)x([0-9]+)/([0-9]+)", request.body)
     examples = request.options.get("examples", "1024")
-    if match is None or not examples.isdigit() or 0 in (sizes := [int(g) for g in match.groups()]):
+    counted = re.fullmatch(r"0*[1-9][0-9]*", examples)
+    if match is None or counted is None or 0 in (sizes := [int(group) for group in match.groups()]):
         raise InvalidArgument(f"cannot read '{request.uri}': write fake:28x28x1/10?examples=1024")
     height, width, channels, num_classes = sizes
 

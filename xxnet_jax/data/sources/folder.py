@@ -33,12 +33,16 @@ class FileExamples(IndexedExamples):
 
 @register_source("folder", "split", "channels")
 def open_folder(request: SourceRequest) -> Source:
+    if not request.body:
+        raise InvalidArgument(f"cannot read '{request.uri}': write folder:PATH")
     root = Path(request.body).expanduser()
     if not root.is_dir():
         raise MissingData(f"no folder {root}")
     channels = {"1": 1, "3": 3}.get(request.options.get("channels", "3"))
     if channels is None:
         raise InvalidArgument(f"{request.uri}: channels must be 1 or 3")
+    if (root / "val").is_dir() and (root / "validation").is_dir():
+        raise InvalidArgument(f"{root} has both val and validation: keep one of them")
     parts = {_SPLITS[path.name]: path for path in _folders(root) if path.name in _SPLITS}
     if parts:
         if "split" in request.options:
@@ -77,7 +81,7 @@ def _fractions(request: SourceRequest) -> list[float]:
         fractions = [float(part) for part in text.split(",")]
     except ValueError:
         fractions = []
-    if len(fractions) != 3 or min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-6:
+    if len(fractions) != 3 or not (min(fractions) >= 0 and abs(sum(fractions) - 1) <= 1e-6):
         raise InvalidArgument(f"{request.uri}: split must be three fractions of sum 1, as 0.8,0.1,0.1; got '{text}'")
     return fractions
 

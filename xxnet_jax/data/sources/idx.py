@@ -1,6 +1,7 @@
 """`idx:FOLDER`: MNIST and its kin as they are published, four IDX files, gzipped or not (http://yann.lecun.com/exdb/mnist)."""
 
 import gzip
+import math
 import struct
 import zlib
 from pathlib import Path
@@ -8,13 +9,15 @@ from pathlib import Path
 import numpy as np
 
 from xxnet_jax.data.source import ArrayExamples, Source, SourceRequest, register_source
-from xxnet_jax.errors import CorruptData, MissingData
+from xxnet_jax.errors import CorruptData, InvalidArgument, MissingData
 
 _FILES = {"train": "train", "test": "t10k"}
 
 
 @register_source("idx")
 def open_idx(request: SourceRequest) -> Source:
+    if not request.body:
+        raise InvalidArgument(f"cannot read '{request.uri}': write idx:FOLDER")
     folder = Path(request.body).expanduser()
     splits = {split: _read_split(folder, prefix) for split, prefix in _FILES.items()}
     num_classes = int(splits["train"].labels.max()) + 1
@@ -63,7 +66,7 @@ def read_idx(path: Path, axes: int) -> np.ndarray:
         raise CorruptData(
             f"{path} begins with {magic:#06x}, an IDX file of bytes with {axes} axes with {0x0800 + axes:#06x}"
         )
-    if min(shape) < 1 or len(content) - header != int(np.prod(shape, dtype=np.int64)):
+    if min(shape) < 1 or len(content) - header != math.prod(shape):
         raise CorruptData(
             f"{path} has {len(content) - header} bytes after its header, which promises shape {tuple(shape)}"
         )

@@ -53,6 +53,9 @@ def open_tfds(request: SourceRequest) -> Source:
             f"{request.uri} has no feature {' and no '.join(missing)}: "
             f"its features are {', '.join(info.features or {})}"
         )
+    label = info.features["label"]
+    if not isinstance(label, tfds.features.ClassLabel):
+        raise InvalidArgument(f"the label of {request.uri} is {label}: only class labels can be read")
     splits: dict[str, Examples] = {}
     for name, split in info.splits.items():
         if info.file_format == tfds.core.FileFormat.ARRAY_RECORD:
@@ -62,7 +65,7 @@ def open_tfds(request: SourceRequest) -> Source:
     height, width, channels = info.features["image"].shape
     return Source(
         uri=request.uri,
-        classes=tuple(info.features["label"].names),
+        classes=tuple(label.names),
         image_shape=(height, width, channels),
         splits=splits,
     )
@@ -93,6 +96,8 @@ def _builder(request: SourceRequest) -> Any:
             ) from error
         builder = tfds.builder(request.body, data_dir=where, file_format="array_record")
         builder.download_and_prepare()
+    except ValueError as error:
+        raise InvalidArgument(f"cannot read '{request.uri}': {error}; write tfds:mnist") from error
     file_format = builder.info.file_format or tfds.core.FileFormat.TFRECORD
     if file_format != tfds.core.FileFormat.ARRAY_RECORD and not has_tensorflow:
         raise MissingData(

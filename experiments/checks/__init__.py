@@ -1,0 +1,1 @@
+"""Checks of whole runs, longer than a test."""
