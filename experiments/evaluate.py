@@ -6,11 +6,10 @@ python experiments/evaluate.py runs/lenet5_digits --watch      each new checkpoi
 
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated
 
 import tyro
-from script import main
+from script import main, open_run
 
 from xxnet_jax.data import open_source
 from xxnet_jax.errors import CorruptData, InvalidArgument, MissingData
@@ -22,7 +21,7 @@ class Arguments:
     """Evaluate a run on a split.
 
     Attributes:
-        run: the run folder.
+        run: the run folder, or the name of a model: then its last run in runs/.
         split: by default the recipe's test split, with --watch its validation split.
         data: another dataset than the recipe's, of the same classes.
         data_dir: folder of prepared TFDS datasets; by default the recipe's.
@@ -32,7 +31,7 @@ class Arguments:
         timeout: seconds without a new checkpoint after which watching ends; by default never.
     """
 
-    run: Annotated[Path, tyro.conf.Positional]
+    run: Annotated[str, tyro.conf.Positional]
     split: str | None = None
     data: str | None = None
     data_dir: str | None = None
@@ -44,7 +43,7 @@ class Arguments:
 
 def evaluate() -> int:
     arguments = tyro.cli(Arguments, description=__doc__)
-    run = Run(arguments.run)
+    run = open_run(arguments.run)
     recipe = run.config.recipe
     split = arguments.split or (recipe.validation_split if arguments.watch else recipe.test_split)
     if split is None:

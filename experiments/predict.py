@@ -1,6 +1,7 @@
 """Name what is on images, with a trained run.
 
     python experiments/predict.py runs/lenet5_digits image.png
+    python experiments/predict.py lenet5 image.png                 the last run of this model in runs/
     python experiments/predict.py runs/lenet5_mnist photo.jpg --invert --threshold 50
 
 Images may have any size and colour. Handwriting that is dark on light needs --invert for networks that were trained on
@@ -17,11 +18,10 @@ import tyro
 from rich.bar import Bar
 from rich.console import Console
 from rich.table import Table
-from script import main
+from script import main, open_run
 
 from xxnet_jax.data import read_image
 from xxnet_jax.errors import InvalidArgument
-from xxnet_jax.training import Run
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Arguments:
     """Name what is on images, with a trained run.
 
     Attributes:
-        run: the run folder.
+        run: the run folder, or the name of a model: then its last run in runs/.
         images: image files.
         top_k: classes to show for each image.
         invert: swap dark and light, before anything else.
@@ -38,7 +38,7 @@ class Arguments:
         json: print one JSON object for each image instead.
     """
 
-    run: Annotated[Path, tyro.conf.Positional]
+    run: Annotated[str, tyro.conf.Positional]
     images: Annotated[tuple[Path, ...], tyro.conf.Positional]
     top_k: int = 3
     invert: bool = False
@@ -53,7 +53,7 @@ def predict() -> int:
         raise InvalidArgument(f"the threshold must be in 0..255, got {arguments.threshold}")
     if arguments.top_k < 1:
         raise InvalidArgument(f"top-k must be at least 1, got {arguments.top_k}")
-    trained = Run(arguments.run).load(arguments.step)
+    trained = open_run(arguments.run).load(arguments.step)
     classes, channels = trained.config.classes, trained.config.image_format.channels
     images = [prepare(read_image(path, channels), arguments) for path in arguments.images]
     console = Console(highlight=False)

@@ -164,6 +164,20 @@ def test_mistakes_are_one_clear_line(call, tmp_path, monkeypatch, function, word
     assert "Traceback" not in errors
 
 
+def test_a_model_name_means_its_last_run(trained, call, tmp_path, monkeypatch):
+    """predict.py MODEL uses the run of that model below runs/, and says when there is none."""
+    monkeypatch.chdir(tmp_path)
+    Image.new("L", (9, 9)).save("black.png")
+    status, _, errors = call(predict.predict, "lenet5", "black.png")
+    assert status == 2
+    assert "no run of model 'lenet5' in runs" in errors
+    Path("runs").mkdir()
+    Path("runs/mine").symlink_to(trained)
+    by_name = call(predict.predict, "lenet5", "black.png", "--json")
+    assert by_name == call(predict.predict, trained, "black.png", "--json")
+    assert by_name[0] == 0
+
+
 def test_a_missing_image_is_named(trained, call):
     """The file that is not there is in the message."""
     status, _, errors = call(predict.predict, trained, "nowhere.png")

@@ -80,6 +80,7 @@ def test_a_file_is_replaced_whole(tmp_path):
 def test_progress_without_a_terminal_prints_plain_lines(capsys):
     """Lines have step, epoch, loss, accuracy, rate and time left, and no control characters."""
     progress = Progress(total=10, step=0, batch_size=4)
+    progress.update(1, {})
     progress.record(5, 0.5, {"train/loss": 1.25, "train/accuracy": 0.5, "time/data_wait_seconds": 3.0})
     progress.close()
     line = capsys.readouterr().out

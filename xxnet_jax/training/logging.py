@@ -122,7 +122,8 @@ class Progress:
         self._bar: Any = None
         self._task: Any = None
         self._enabled = enabled
-        self._start = (time.perf_counter(), step)
+        self._start: tuple[float, int] | None = None  # when the first steps, with the compilation, are made
+        self._shown: dict[str, float] = {}
         self._total, self._batch_size = total, batch_size
         if enabled and sys.stdout.isatty():
             from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
@@ -138,9 +139,11 @@ class Progress:
             self._bar.start()
 
     def update(self, step: int, means: dict[str, float]) -> None:
-        """Move the bar to `step` and show loss, accuracy, rate and time left."""
+        """Move the bar to `step` and show loss, accuracy (the last ones, where `means` is empty), rate and time left."""
+        self._start = self._start or (time.perf_counter(), step)
+        self._shown = means or self._shown
         if self._bar is not None:
-            numbers = "  ".join([_format(means), self._rate(step)])
+            numbers = "  ".join([_format(self._shown), self._rate(step)])
             self._bar.update(self._task, completed=step, numbers=numbers)
 
     def line(self, text: str) -> None:
@@ -155,10 +158,10 @@ class Progress:
         self.line(f"step {step}/{self._total}  epoch {epoch:.2f}  {_format(means)}  {self._rate(step)}")
 
     def _rate(self, step: int) -> str:
-        started, first = self._start
-        seconds, steps = time.perf_counter() - started, step - first
-        if steps < 1:
+        started, first = self._start or (0.0, step)
+        if step == first:
             return ""
+        seconds, steps = time.perf_counter() - started, step - first
         left = (self._total - step) * seconds / steps
         return f"{steps * self._batch_size / seconds:,.0f} examples/s  {_clock(left)} left"
 
