@@ -381,6 +381,7 @@ def test_there_is_no_run(tmp_path):
         ({"image_size": 8}, "smallest size is 32x32"),
         ({"batch_size": 4096}, "larger than the training split"),
         ({"learning_rate": -1.0}, "learning rate must be positive"),
+        ({"learning_rate": 0.0}, "learning rate must be positive"),
         ({"l2_pattern": "nothing"}, "matches no parameter"),
     ],
 )
@@ -388,3 +389,4 @@ def test_mistakes_in_a_recipe(tmp_path, change, message):
     """Each is one clear error, of which the message says what was wrong and what is known."""
     with pytest.raises(ValueError, match=message):
         run(dataclasses.replace(SMALL, **change), tmp_path / "run", quiet=True)
+    assert not (tmp_path / "run" / "config.json").exists()  # so that the mended command can use the folder

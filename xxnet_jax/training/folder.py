@@ -108,8 +108,8 @@ class RunFolder:
         except (KeyError, TypeError, ValueError) as error:
             raise CorruptData(f"cannot read {path}: {error}") from error
 
-    def begin(self, config: RunConfig) -> None:
-        """Write config.json, or check that the run in this folder is the same.
+    def check(self, config: RunConfig) -> None:
+        """Refuse to continue the run in this folder, if there is one, with another configuration.
 
         Raises:
             ValueError: it is not; the message lists the differences.
@@ -123,7 +123,10 @@ class RunFolder:
                     + "\n  ".join(changed)
                     + "\ngive it the old values to resume, or name another --workdir"
                 )
-        write_atomically(path, config.to_json())
+
+    def begin(self, config: RunConfig) -> None:
+        """Write config.json."""
+        write_atomically(self.path / "config.json", config.to_json())
 
     def report(self) -> dict[str, Any] | None:
         """The final report, or None while the run is not finished."""

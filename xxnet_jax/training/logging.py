@@ -139,7 +139,7 @@ class Progress:
             self._bar.start()
 
     def update(self, step: int, means: dict[str, float]) -> None:
-        """Move the bar to `step` and show loss, accuracy (the last ones, where `means` is empty), rate and time left."""
+        """Move the bar to `step`; show loss and accuracy (the last ones, if `means` is empty), rate and time left."""
         self._start = self._start or (time.perf_counter(), step)
         self._shown = means or self._shown
         if self._bar is not None:

@@ -11,11 +11,12 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import Mesh, SingleDeviceSharding
 
-from xxnet_jax.data import Decoder, ImageFormat, Source, make_loader, open_source, preprocess
+from xxnet_jax.data import PREPROCESSING, Decoder, ImageFormat, Source, make_loader, open_source, preprocess
 from xxnet_jax.data.images import fit_image, with_channels
 from xxnet_jax.data.loader import Batch, Loader
-from xxnet_jax.errors import InvalidArgument
+from xxnet_jax.errors import InvalidArgument, UnknownName
 from xxnet_jax.losses import classification_loss, l2_penalty
 from xxnet_jax.models import Network, count_parameters, create_model, model_info
 from xxnet_jax.optimizers import (
@@ -31,7 +32,7 @@ from xxnet_jax.training.folder import RunConfig, RunFolder
 from xxnet_jax.training.loop import LoopConfig, LoopResult, train
 from xxnet_jax.training.recipe import Recipe
 from xxnet_jax.training.sharding import check_batch_size, make_mesh, replicated
-from xxnet_jax.training.state import TrainState, create_state
+from xxnet_jax.training.state import TrainState, abstract_state, create_state
 from xxnet_jax.training.step import make_eval_step, make_train_step
 
 EVALUATION_BATCH = 256
@@ -64,20 +65,16 @@ def _run(recipe: Recipe, folder: RunFolder, quiet: bool) -> dict[str, Any] | Loo
     check_batch_size(recipe.batch_size, mesh)
     source = open_source(recipe.data, data_dir=recipe.data_dir, download=recipe.download)
     config = resolve(recipe, source)
-    folder.begin(config)
+    folder.check(config)
     decoder = Decoder(config.image_format, len(config.classes), recipe.skip_corrupt)
-
-    def loader_of(split: str, *, train: bool) -> Loader:
-        return make_loader(
-            source.examples(split),
-            decoder,
-            recipe.batch_size if train else -(-EVALUATION_BATCH // mesh.size) * mesh.size,
-            train=train,
-            seed=recipe.seed,
-            resident=recipe.resident,
-        )
-
-    loader = loader_of(recipe.train_split, train=True)
+    loader = make_loader(
+        source.examples(recipe.train_split),
+        decoder,
+        recipe.batch_size,
+        train=True,
+        seed=recipe.seed,
+        resident=recipe.resident,
+    )
     total_steps = recipe.steps or recipe.epochs * loader.batches_per_epoch
     if (report := folder.report()) is not None and report["total_steps"] >= total_steps:
         say(f"the run in {folder.path} is finished: {report['step']:,} of {report['total_steps']:,} steps")
@@ -85,40 +82,34 @@ def _run(recipe: Recipe, folder: RunFolder, quiet: bool) -> dict[str, Any] | Loo
 
     # --- Network, optimizer, state ------------------------------------------------------------------------------------
     model = build_model(config)
-    rate = recipe.learning_rate or default_learning_rate(recipe.optimizer)
+    default_rate = default_learning_rate(recipe.optimizer)
+    rate = default_rate if recipe.learning_rate is None else recipe.learning_rate
     tx = scheduled_optimizer(recipe.optimizer, create_schedule(recipe.schedule, rate, total_steps))
     loss_fn = classification_loss(
         recipe.loss,
         label_smoothing=recipe.label_smoothing,
         auxiliary_weight=recipe.auxiliary_weight,
     )
-    state = create_state(
-        model,
-        tx,
-        config.image_format.shape,
-        seed=recipe.seed,
-        ema=recipe.ema_decay is not None,
-    )
+    ema = recipe.ema_decay is not None
+    state = create_state(model, tx, config.image_format.shape, seed=recipe.seed, ema=ema)
     state = jax.device_put(state, replicated(mesh))
     parameters = count_parameters(state.params)
 
     # --- Steps --------------------------------------------------------------------------------------------------------
-    penalty = None
-    if recipe.l2:
-        penalty = lambda params: recipe.l2 * l2_penalty(params, recipe.l2_pattern)  # noqa: E731
-    step = make_train_step(model, tx, loss_fn, penalty=penalty, ema_decay=recipe.ema_decay)
+    def penalty(params: Any) -> jax.Array:
+        return recipe.l2 * l2_penalty(params, recipe.l2_pattern)
+
+    jax.eval_shape(penalty, state.params)  # a pattern that matches nothing is an error now, not after a compilation
+    step = make_train_step(model, tx, loss_fn, penalty=penalty if recipe.l2 else None, ema_decay=recipe.ema_decay)
     train_step = CompiledTrainStep(step, input_function(loader, config.preprocessing), mesh, recipe.steps_per_call)
 
-    def evaluator(split: str) -> Callable[[dict[str, Any]], dict[str, float]]:
-        split_loader = loader_of(split, train=False)
-        input_fn = input_function(split_loader, config.preprocessing)
-        return make_evaluate(make_eval_step(model, loss_fn), split_loader, input_fn, mesh)
-
+    evaluator = functools.partial(split_evaluator, config, model, source, decoder=decoder, mesh=mesh)
     validate = evaluator(recipe.validation_split) if recipe.validation_split else None
     if decoder.skipped:
         say(f"skipped {len(decoder.skipped)} corrupt images: " + "; ".join(sorted(decoder.skipped)))
 
     # --- Training -----------------------------------------------------------------------------------------------------
+    folder.begin(config)
     say(
         f"{recipe.model} ({parameters:,} parameters) on {recipe.data}: {loader.num_examples:,} examples, "
         f"{total_steps:,} steps of {recipe.batch_size} on {mesh.size} {jax.default_backend()} device(s), "
@@ -151,13 +142,13 @@ def _run(recipe: Recipe, folder: RunFolder, quiet: bool) -> dict[str, Any] | Loo
         best_state: TrainState = checkpoints.restore(best, result.state)[0]
     finally:
         checkpoints.close()
-    figures: dict[str, float] = {}
-    for name, split in (("validation", recipe.validation_split), ("test", recipe.test_split)):
-        if split is not None:
-            evaluate = validate if name == "validation" else evaluator(split)
-            assert evaluate is not None
-            means = evaluate(best_state.evaluation_variables)
-            figures |= {f"{name}/{metric}": value for metric, value in means.items()}
+    test = evaluator(recipe.test_split) if recipe.test_split else None
+    figures = {
+        f"{name}/{metric}": mean
+        for name, evaluate in (("validation", validate), ("test", test))
+        if evaluate is not None
+        for metric, mean in evaluate(best_state.evaluation_variables).items()
+    }
     report = {
         **figures,
         "model": recipe.model,
@@ -186,13 +177,27 @@ def resolve(recipe: Recipe, source: Source) -> RunConfig:
     if recipe.image_size is not None:
         height = width = recipe.image_size
     image_format = ImageFormat(height, width, source.image_shape[-1], recipe.fit)
-    return RunConfig(recipe, image_format, recipe.preprocessing or info.preprocessing, source.classes)
+    preprocessing = recipe.preprocessing or info.preprocessing
+    if preprocessing not in PREPROCESSING:
+        raise UnknownName("preprocessing", preprocessing, PREPROCESSING)
+    return RunConfig(recipe, image_format, preprocessing, source.classes)
 
 
 def build_model(config: RunConfig) -> Network:
     """The network of a run."""
     options: dict[str, Any] = config.recipe.model_options
     return create_model(config.recipe.model, num_classes=len(config.classes), **options)
+
+
+def split_evaluator(
+    config: RunConfig, model: Network, source: Source, split: str, *, decoder: Decoder, mesh: Mesh
+) -> Evaluate:
+    """`evaluate(variables) -> metrics` of a split; the loss is that of the recipe without smoothing and penalties."""
+    batch_size = -(-EVALUATION_BATCH // mesh.size) * mesh.size
+    examples = source.examples(split)
+    loader = make_loader(examples, decoder, batch_size, train=False, resident=config.recipe.resident)
+    step = make_eval_step(model, classification_loss(config.recipe.loss))
+    return make_evaluate(step, loader, input_function(loader, config.preprocessing), mesh)
 
 
 def make_plateau(recipe: Recipe) -> Plateau | None:
@@ -300,16 +305,13 @@ class Run:
         return TrainedNetwork(self.config, self.model, state.evaluation_variables, step)
 
     def template(self) -> TrainState:
-        """A state with the shapes of the run, to restore checkpoints into."""
+        """Shapes and dtypes of the state of the run, on the first device, to restore checkpoints into."""
         recipe = self.config.recipe
         tx = scheduled_optimizer(recipe.optimizer, lambda step: 1.0)
-        return create_state(
-            self.model,
-            tx,
-            self.config.image_format.shape,
-            seed=0,
-            ema=recipe.ema_decay is not None,
-        )
+        shape, ema = self.config.image_format.shape, recipe.ema_decay is not None
+        state = abstract_state(self.model, tx, shape, ema=ema)
+        device = SingleDeviceSharding(jax.local_devices()[0])
+        return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device), state)
 
     def evaluator(self, split: str, source: Source) -> Evaluate:
         """`evaluate(variables) -> metrics` of a split of a source with the run's classes: every example counts once.
@@ -317,12 +319,10 @@ class Run:
         Raises:
             ValueError: the source has other classes.
         """
-        recipe, config = self.config.recipe, self.config
+        config = self.config
         if source.classes != config.classes:
             raise InvalidArgument(
                 f"{source.uri} has the classes {source.classes}, the run was trained on {config.classes}"
             )
-        decoder = Decoder(config.image_format, len(config.classes), recipe.skip_corrupt)
-        loader = make_loader(source.examples(split), decoder, EVALUATION_BATCH, train=False, resident=recipe.resident)
-        step = make_eval_step(self.model, classification_loss(recipe.loss))
-        return make_evaluate(step, loader, input_function(loader, config.preprocessing), make_mesh(1))
+        decoder = Decoder(config.image_format, len(config.classes), config.recipe.skip_corrupt)
+        return split_evaluator(config, self.model, source, split, decoder=decoder, mesh=make_mesh(1))

@@ -55,23 +55,35 @@ def create_state(
         seed: of the initial parameters and of everything random in the steps.
         ema: keep an average of the parameters; it begins as their copy.
     """
-    init_key, step_key = jax.random.split(jax.random.key(seed))
-
     # This runs once: compiled without optimization it is ready several times sooner.
-    @functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
-    def initialize(key: jax.Array) -> TrainState:
-        variables = model.init(key, jnp.zeros((1, *image_shape), jnp.float32), train=False)
-        params = variables["params"]
-        return TrainState(
-            step=jnp.zeros((), jnp.int32),
-            params=params,
-            batch_stats=variables.get("batch_stats", {}),
-            opt_state=tx.init(params),
-            ema_params=jax.tree.map(jnp.copy, params) if ema else None,
-            rng=step_key,
-        )
+    initialize = jax.jit(
+        functools.partial(_initial_state, model, tx, image_shape, ema=ema),
+        compiler_options={"xla_backend_optimization_level": 0},
+    )
+    return initialize(jax.random.key(seed))
 
-    return initialize(init_key)
+
+def abstract_state(
+    model: Network, tx: optax.GradientTransformation, image_shape: tuple[int, int, int], *, ema: bool = False
+) -> TrainState:
+    """Shapes and dtypes of `create_state`, as `jax.ShapeDtypeStruct`; nothing is computed."""
+    return jax.eval_shape(functools.partial(_initial_state, model, tx, image_shape, ema=ema), jax.random.key(0))
+
+
+def _initial_state(
+    model: Network, tx: optax.GradientTransformation, image_shape: tuple[int, int, int], key: jax.Array, *, ema: bool
+) -> TrainState:
+    init_key, step_key = jax.random.split(key)
+    variables = model.init(init_key, jnp.zeros((1, *image_shape), jnp.float32), train=False)
+    params = variables["params"]
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        params=params,
+        batch_stats=variables.get("batch_stats", {}),
+        opt_state=tx.init(params),
+        ema_params=jax.tree.map(jnp.copy, params) if ema else None,
+        rng=step_key,
+    )
 
 
 def ema_decay_at(step: jax.Array, decay: float) -> jax.Array:
