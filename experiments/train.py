@@ -1,15 +1,16 @@
 """Train a network by a recipe.
 
     python experiments/train.py                                   LeNet-5 on digits, the default recipe
-    python experiments/train.py --optimizer nadam                 the same with another optimizer
+    python experiments/train.py --optimizer nadam                 the same with another optimizer, at its own rate
     python experiments/train.py lenet5_mnist --data idx:FOLDER    another recipe
 
 The run folder (--workdir, by default runs/RECIPE) gets config.json, metrics.jsonl, checkpoints, curves.png and
 report.json. The same command again resumes a run that was interrupted.
 """
 
+import re
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -47,8 +48,11 @@ def train() -> int:
         args=words,
         default=Arguments(default),
     )
+    recipe = arguments.recipe
+    if recipe.optimizer != default.optimizer and not any(re.match(r"--learning[-_]rate\b", word) for word in words):
+        recipe = replace(recipe, learning_rate=None)  # the recipe's rate was meant for the recipe's optimizer
     workdir = arguments.workdir or Path("runs") / name
-    result = run(arguments.recipe, workdir, quiet=arguments.quiet)
+    result = run(recipe, workdir, quiet=arguments.quiet)
     if isinstance(result, LoopResult):
         assert result.interrupted is not None
         print(f"{result.interrupted.name}: saved step {result.step} in {workdir}; run the same command again to resume")

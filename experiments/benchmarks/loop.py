@@ -5,7 +5,7 @@
 
 The loop shuffles, gathers, logs every 100 steps and writes a checkpoint at the end of the epoch; the bare step is
 called on batches that lie on the device. With `--peer keras`, Keras 3 on JAX fits the same network on the same images
-in turn. Epochs are interleaved; medians and their ratios are printed and written to --out.
+in turn. Epochs are interleaved; medians, and medians of the ratios within a round, are printed and written to --out.
 Compilation is reported apart.
 """
 
@@ -120,14 +120,24 @@ def main() -> None:
         for name, run in kinds.items():
             seconds[name].append(run())
     medians = {name: statistics.median(values) for name, values in seconds.items()}
+    ratios = {
+        name: statistics.median(a / b for a, b in zip(values, seconds["bare"], strict=True))
+        for name, values in seconds.items()
+    }
     for name, median in medians.items():
         spread = f"{min(seconds[name]):.3f} .. {max(seconds[name]):.3f}"
         print(
             f"{name:6} {median:7.3f} s an epoch ({spread}), {1e3 * median / len(batches):6.2f} ms a step, "
-            f"first epoch with compilation {first[name]:6.2f} s, {median / medians['bare']:5.3f} x bare"
+            f"first epoch with compilation {first[name]:6.2f} s, {ratios[name]:5.3f} x bare"
         )
     if arguments.out is not None:
-        result = {"seconds": seconds, "first": first, "medians": medians, "steps": len(batches)} | versions()
+        result = {
+            "seconds": seconds,
+            "first": first,
+            "medians": medians,
+            "ratios": ratios,
+            "steps": len(batches),
+        } | versions()
         write_atomically(arguments.out, json.dumps(result, indent=2) + "\n")
 
 

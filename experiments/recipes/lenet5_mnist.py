@@ -1,4 +1,11 @@
-"""LeNet-5 on MNIST."""
+"""LeNet-5 (full connections, average pooling, tanh) on MNIST, padded to 32x32 as in the paper.
+
+    python experiments/train.py lenet5_mnist --data idx:FOLDER      # the four files of MNIST
+    python experiments/train.py lenet5_mnist                        # tfds:mnist, prepared by prepare_data.py
+
+Takes @@MNIST_SECONDS@@ s on 2 CPU cores. Reaches @@MNIST@@ % on test at seed 0 in 12 epochs, with Adam at 2e-3 and
+a cosine. LeCun et al. (1998) report 99.05 % for theirs.
+"""
 
 from xxnet_jax.optimizers import ScheduleConfig
 from xxnet_jax.training import Recipe

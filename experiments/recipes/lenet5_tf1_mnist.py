@@ -1,4 +1,14 @@
-"""The notes' MNIST chapter."""
+"""The MNIST chapter of the notes: a wider LeNet with dropout, plain gradient descent, and averaged parameters.
+
+    python experiments/train.py lenet5_tf1_mnist --data idx:FOLDER     # the four files of MNIST
+    python experiments/train.py lenet5_tf1_mnist                       # tfds:mnist, prepared by prepare_data.py
+
+Takes 35 minutes on 2 CPU cores (70 ms a step). Reaches 99.03 % on test (99.30 % on validation) with the averaged
+parameters after its 30,000 steps at seed 0.
+
+As the notes have it: batch 100, rate .01 * .99^(step / 550), an average with decay min(.99, (1 + n) / (10 + n)), L2 of
+1e-4 on the dense kernels only. `--optimizer adam` and so on take the optimizer's own rate, or --learning-rate.
+"""
 
 from xxnet_jax.optimizers import ScheduleConfig
 from xxnet_jax.training import Recipe

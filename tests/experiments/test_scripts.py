@@ -58,6 +58,16 @@ def test_training_again_says_that_it_is_finished(trained, call):
     assert "test/accuracy" in output
 
 
+def test_another_optimizer_has_its_own_rate(call, monkeypatch):
+    """The rate of a recipe belongs to its optimizer: another one takes its default, or what the command says."""
+    recipes = []
+    monkeypatch.setattr(train, "run", lambda recipe, *_, **__: recipes.append(recipe) or {})
+    for words in ((), ("--optimizer", "adam"), ("--optimizer", "adam", "--learning-rate", "0.01")):
+        with pytest.raises(KeyError):  # the script wants to show a report
+            call(train.train, "lenet5_tf1_mnist", *words)
+    assert [recipe.learning_rate for recipe in recipes] == [0.01, None, 0.01]
+
+
 def test_evaluation_repeats_the_report(trained, call):
     """evaluate.py on the test split gives the figure of report.json."""
     status, output, _ = call(evaluate.evaluate, trained)
