@@ -44,7 +44,7 @@ def trained(tmp_path_factory) -> Path:
     workdir = tmp_path_factory.mktemp("scripts") / "run"
     words = [sys.executable, str(Path(train.__file__)), "lenet5_digits", *SHORT, "--workdir", str(workdir)]
     result = subprocess.run(words, capture_output=True, text=True, check=True)
-    assert "lenet5 (61,706 parameters) on digits: 1,149 examples, 40 steps of 32" in result.stdout
+    assert "lenet5 (61,706 parameters) on digits?side=24: 1,149 examples, 40 steps of 32" in result.stdout
     assert re.search(r"test/accuracy +0\.\d{4}", result.stdout)
     assert result.stderr == ""
     return workdir

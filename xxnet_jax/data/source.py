@@ -226,7 +226,8 @@ def register_source(scheme: str, *options: str) -> Callable[[OpenSource], OpenSo
 def open_source(uri: str, *, data_dir: str | None = None, download: bool = False) -> Source:
     """Open a dataset by its URI.
 
-    - `digits`: scikit-learn's 1,797 handwritten digits, 8x8, stratified 64/16/20 into train, validation, test.
+    - `digits`: scikit-learn's 1,797 handwritten digits, 8x8, stratified 64/16/20 into train, validation, test;
+      `?side=24` enlarges them.
     - `idx:FOLDER`: the IDX files of MNIST and its kin, gzipped or not; splits train and test.
     - `tfds:NAME`: a prepared TensorFlow dataset, as array_record without TensorFlow, as tfrecord with it.
     - `folder:PATH`: images in one folder per class, below train, validation, test or directly;
