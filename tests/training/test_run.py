@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from checks.kill_and_resume import differences, result
 
-from xxnet_jax.data.source import Source
+from xxnet_jax.data.source import Source, open_source
 from xxnet_jax.files import read_json_lines
 from xxnet_jax.optimizers import ScheduleConfig
 from xxnet_jax.training import LoopResult, Recipe, Run, loop, run
@@ -327,6 +327,18 @@ def test_a_trained_network_predicts_images_of_any_size(undisturbed):
         np.testing.assert_allclose(trained.predict([image])[0], expected, rtol=1e-4)
     with pytest.raises(ValueError, match="no image"):
         trained.predict([])
+
+
+def test_prediction_pads_as_training_did(tmp_path):
+    """With fit="pad" an image of any size gets the dataset's size first: 8x8 digits are seen as in training."""
+    recipe = dataclasses.replace(SMALL, data="digits?side=24", fit="pad", steps=7)
+    finished(recipe, tmp_path / "run")
+    trained = Run(tmp_path / "run").load()
+    enlarged = next(iter(open_source("digits?side=24").examples("test")))["image"]
+    original = next(iter(open_source("digits").examples("test")))["image"]
+    np.testing.assert_array_equal(trained.batch([original]), trained.batch([enlarged]))
+    np.testing.assert_array_equal(trained.batch([enlarged])[0, 4:-4, 4:-4], enlarged)
+    assert trained.predict([np.zeros((300, 200, 3), np.uint8)]).shape == (1, 10)
 
 
 def test_a_second_training_in_the_same_folder_is_refused(tmp_path):

@@ -29,12 +29,15 @@ class RunConfig:
     Attributes:
         recipe: as given.
         image_format: of the images that the network takes.
+        source_size: (height, width) of the dataset's images where all have the same; others are resized to it before
+            they are padded.
         preprocessing: from pixels to inputs.
         classes: names, by label.
     """
 
     recipe: Recipe
     image_format: ImageFormat
+    source_size: tuple[int, int] | None
     preprocessing: str
     classes: tuple[str, ...]
 
@@ -48,6 +51,7 @@ class RunConfig:
         return cls(
             recipe=recipe_from_json(values["recipe"]),
             image_format=ImageFormat(**values["image_format"]),
+            source_size=tuple(values["source_size"]) if values["source_size"] else None,
             preprocessing=values["preprocessing"],
             classes=tuple(values["classes"]),
         )

@@ -14,7 +14,7 @@ import numpy as np
 from jax.sharding import Mesh, SingleDeviceSharding
 
 from xxnet_jax.data import PREPROCESSING, Decoder, ImageFormat, Source, make_loader, open_source, preprocess
-from xxnet_jax.data.images import fit_image, with_channels
+from xxnet_jax.data.images import fit_image
 from xxnet_jax.data.loader import Batch, Loader
 from xxnet_jax.errors import InvalidArgument, UnknownName
 from xxnet_jax.losses import classification_loss, l2_penalty
@@ -180,7 +180,9 @@ def resolve(recipe: Recipe, source: Source) -> RunConfig:
     preprocessing = recipe.preprocessing or info.preprocessing
     if preprocessing not in PREPROCESSING:
         raise UnknownName("preprocessing", preprocessing, PREPROCESSING)
-    return RunConfig(recipe, image_format, preprocessing, source.classes)
+    rows, columns = source.image_shape[:2]
+    size = None if rows is None or columns is None else (rows, columns)
+    return RunConfig(recipe, image_format, size, preprocessing, source.classes)
 
 
 def build_model(config: RunConfig) -> Network:
@@ -262,8 +264,10 @@ class TrainedNetwork:
         """The images as uint8 [images, height, width, channels], in the format of the network."""
         if not images:
             raise InvalidArgument("there is no image to predict")
-        form = self.config.image_format
-        fitted = [fit_image(with_channels(image, form.channels), form.height, form.width, form.fit) for image in images]
+        form, size = self.config.image_format, self.config.source_size
+        if form.fit == "pad" and size is not None:
+            images = [fit_image(image, *size) for image in images]
+        fitted = [form(image) for image in images]
         return np.stack(fitted)
 
     @functools.cached_property
