@@ -9,7 +9,7 @@ from typing import Any
 class InterruptRequest:
     """Within `with InterruptRequest() as request:`, the first SIGTERM or SIGINT only sets `request.signal`.
 
-    A second one acts as it would without this. Outside the main thread nothing is caught.
+    A second one acts as it would without this. What is ignored stays ignored; outside the main thread nothing is caught.
     """
 
     signal: signals.Signals | None = None
@@ -18,6 +18,8 @@ class InterruptRequest:
         self._previous: dict[signals.Signals, Any] = {}
         if threading.current_thread() is threading.main_thread():
             for number in (signals.SIGTERM, signals.SIGINT):
+                if signals.getsignal(number) == signals.SIG_IGN:  # a shell's background job: it shall not hear Ctrl-C
+                    continue
                 self._previous[number] = signals.signal(number, self._handle)
         return self
 
