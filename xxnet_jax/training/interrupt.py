@@ -9,7 +9,7 @@ from typing import Any
 class InterruptRequest:
     """Within `with InterruptRequest() as request:`, the first SIGTERM or SIGINT only sets `request.signal`.
 
-    A second one acts as it would without this. What is ignored stays ignored; outside the main thread nothing is caught.
+    A second one acts as it would without this. What is ignored stays so; outside the main thread nothing is caught.
     """
 
     signal: signals.Signals | None = None
