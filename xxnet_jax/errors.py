@@ -32,9 +32,6 @@ class UnknownName(XXNetError, ValueError):
 class MissingData(XXNetError, FileNotFoundError):
     """A dataset, a run or a file is not where it was looked for."""
 
-    def __str__(self) -> str:  # FileNotFoundError would print an errno
-        return str(self.args[0])
-
 
 class CorruptData(XXNetError, ValueError):
     """A file is there, but its content is not what its format promises."""
@@ -42,9 +39,6 @@ class CorruptData(XXNetError, ValueError):
 
 class CannotWrite(XXNetError, OSError):
     """A folder cannot be written, or the disk is full."""
-
-    def __str__(self) -> str:
-        return str(self.args[0])
 
 
 class ConfigMismatch(XXNetError, ValueError):

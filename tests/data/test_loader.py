@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from jax.sharding import NamedSharding, PartitionSpec
 
 from xxnet_jax.data import Decoder, ImageFormat, Loader, loader, make_loader
-from xxnet_jax.data.loader import HostLoader, ResidentLoader, permutation, put_resident
+from xxnet_jax.data.loader import HostLoader, ResidentLoader, permutation
 from xxnet_jax.data.source import ArrayExamples, Example, StreamedExamples
 from xxnet_jax.errors import CorruptData, InvalidArgument
 
@@ -194,7 +194,7 @@ def test_resident_arrays_work_from_every_device():
     """Replicated over all devices, resident arrays give the batches that they give on one."""
     training = make("resident", 20, 5, train=True)
     devices = jax.make_mesh((jax.device_count(),), ("data",))
-    arrays = put_resident(training, NamedSharding(devices, PartitionSpec()))
+    arrays = jax.device_put(training.resident, NamedSharding(devices, PartitionSpec()))
     assert all(len(leaf.sharding.device_set) == jax.device_count() for leaf in jax.tree.leaves(arrays))
     fetch = jax.jit(training.fetch)
     batches = [

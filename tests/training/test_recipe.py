@@ -6,7 +6,7 @@ import json
 import pytest
 
 from xxnet_jax.optimizers import ScheduleConfig
-from xxnet_jax.training.recipe import Recipe, differences, recipe_from_json, recipe_to_json
+from xxnet_jax.training.recipe import Recipe, differences, recipe_from_json
 
 
 def test_a_recipe_survives_json():
@@ -16,13 +16,13 @@ def test_a_recipe_survives_json():
         schedule=ScheduleConfig(name="step", boundaries=(10, 20)),
         steps=30,
     )
-    assert recipe_from_json(json.loads(json.dumps(recipe_to_json(recipe)))) == recipe
+    assert recipe_from_json(json.loads(json.dumps(dataclasses.asdict(recipe)))) == recipe
 
 
 def test_json_with_unknown_fields_is_refused():
     """A field of another version is named."""
     with pytest.raises(ValueError, match="no_such_field"):
-        recipe_from_json(recipe_to_json(Recipe()) | {"no_such_field": 1})
+        recipe_from_json(dataclasses.asdict(Recipe()) | {"no_such_field": 1})
 
 
 @pytest.mark.parametrize(

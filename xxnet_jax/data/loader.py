@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -163,11 +162,13 @@ class Loader(ABC):
     def fetch(resident: Any, batch: Batch) -> Batch:
         """`{"image": uint8 [batch, h, w, c], "label": int32 [batch], "mask": bool [batch]}`; pure."""
 
-    def order(self, epoch: int) -> np.ndarray:
-        """The indices of an epoch, int32 [num_examples]."""
+    def index_groups(self, epoch: int, skip: int) -> list[np.ndarray]:
+        """The indices of each batch of an epoch, int32 [up to batch_size], without the first `skip` batches."""
+        order = np.arange(self.num_examples, dtype=np.int32)
         if self.train:
-            return permutation(self.num_examples, self.seed, epoch)
-        return np.arange(self.num_examples, dtype=np.int32)
+            order = permutation(self.num_examples, self.seed, epoch)
+        starts = range(skip * self.batch_size, self.batches_per_epoch * self.batch_size, self.batch_size)
+        return [order[start : start + self.batch_size] for start in starts]
 
 
 class ResidentLoader(Loader):
@@ -191,9 +192,7 @@ class ResidentLoader(Loader):
         }
 
     def epoch_batches(self, epoch: int, skip: int) -> Iterator[Batch]:
-        order = self.order(epoch)
-        for number in range(skip, self.batches_per_epoch):
-            index = order[number * self.batch_size : (number + 1) * self.batch_size]
+        for index in self.index_groups(epoch, skip):
             padding = self.batch_size - len(index)
             yield {
                 "index": np.pad(index, (0, padding)),
@@ -241,17 +240,11 @@ class HostLoader(Loader):
     def _indexed_batches(self, examples: IndexedExamples, epoch: int, skip: int) -> Iterator[Batch]:
         import grain
 
-        order = self.order(epoch)
-        groups = [
-            order[number * self.batch_size : (number + 1) * self.batch_size]
-            for number in range(skip, self.batches_per_epoch)
-        ]
-
         def read(group: np.ndarray) -> Batch:
             return self._stack([self.decoder.read(examples, int(index)) for index in group])
 
         options = grain.ReadOptions(num_threads=self.threads, prefetch_buffer_size=self.threads)
-        return iter(grain.MapDataset.source(groups).map(read).to_iter_dataset(options))
+        return iter(grain.MapDataset.source(self.index_groups(epoch, skip)).map(read).to_iter_dataset(options))
 
     def _streamed_batches(self, epoch: int, skip: int) -> Iterator[Batch]:
         decoded = self.decoder.read_all(self.examples)
@@ -317,8 +310,3 @@ def make_loader(
     if resident:
         return ResidentLoader(decode_all(examples, decoder), batch_size, train=train, seed=seed)
     return HostLoader(examples, decoder, batch_size, train=train, seed=seed)
-
-
-def put_resident(loader: Loader, sharding: jax.sharding.Sharding) -> Any:
-    """The loader's resident arrays on the devices of `sharding`."""
-    return jax.device_put(loader.resident, sharding)

@@ -19,7 +19,7 @@ from typing import Any
 from xxnet_jax.data import ImageFormat
 from xxnet_jax.errors import CannotWrite, ConfigMismatch, CorruptData, MissingData
 from xxnet_jax.files import write_atomically
-from xxnet_jax.training.recipe import Recipe, differences, recipe_from_json, recipe_to_json
+from xxnet_jax.training.recipe import Recipe, differences, recipe_from_json
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,7 @@ class RunConfig:
     classes: tuple[str, ...]
 
     def to_json(self) -> str:
-        values = asdict(self) | {"recipe": recipe_to_json(self.recipe)}
-        return json.dumps(values, indent=2) + "\n"
+        return json.dumps(asdict(self), indent=2) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> "RunConfig":

@@ -1,6 +1,6 @@
 """A recipe: everything that decides the result of a training run, as one frozen value."""
 
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, Literal, get_type_hints
 
 from xxnet_jax.data.images import Fit
@@ -125,13 +125,8 @@ def differences(old: Recipe, new: Recipe) -> list[str]:
     ]
 
 
-def recipe_to_json(recipe: Recipe) -> dict[str, Any]:
-    """A recipe as plain JSON values."""
-    return asdict(recipe)
-
-
 def recipe_from_json(values: dict[str, Any]) -> Recipe:
-    """The recipe that `recipe_to_json` wrote.
+    """The recipe whose `dataclasses.asdict` went through JSON.
 
     Raises:
         ValueError: it has fields that this version does not know.
