@@ -12,7 +12,7 @@ import re
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 from script import load_recipe, main, recipe_names
@@ -49,8 +49,10 @@ def train() -> int:
         default=Arguments(default),
     )
     recipe = arguments.recipe
-    if recipe.optimizer != default.optimizer and not any(re.match(r"--learning[-_]rate\b", word) for word in words):
-        recipe = replace(recipe, learning_rate=None)  # the recipe's rate was meant for the recipe's optimizer
+    if recipe.optimizer != default.optimizer:  # the recipe's values were meant for the recipe's optimizer
+        given = {match[1].replace("-", "_") for word in words if (match := re.match("--([a-z-_]+)", word))}
+        own: dict[str, Any] = {"learning_rate": None, "optimizer_options": {}}
+        recipe = replace(recipe, **{name: value for name, value in own.items() if name not in given})
     workdir = arguments.workdir or Path("runs") / name
     result = run(recipe, workdir, quiet=arguments.quiet)
     if isinstance(result, LoopResult):

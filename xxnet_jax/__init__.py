@@ -8,7 +8,7 @@ from xxnet_jax.models import (
     model_info,
     register,
 )
-from xxnet_jax.optimizers import create_optimizer, list_optimizers
+from xxnet_jax.optimizers import create_optimizer, list_optimizers, optimizer_info
 from xxnet_jax.version import __version__
 
 __all__ = [
@@ -20,5 +20,6 @@ __all__ = [
     "list_models",
     "list_optimizers",
     "model_info",
+    "optimizer_info",
     "register",
 ]

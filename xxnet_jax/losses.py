@@ -5,18 +5,17 @@ A loss function has the form `loss_fn(outputs, batch, rng) -> (loss, metrics)`: 
 over the examples whose mask is set, whatever the devices they lie on.
 """
 
-import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import chex
-import flax.traverse_util
 import jax
 import jax.numpy as jnp
 import optax
 
 from xxnet_jax.errors import InvalidArgument
 from xxnet_jax.metrics import Mean
+from xxnet_jax.parameters import matches
 
 Batch = dict[str, jax.Array]
 Metrics = dict[str, Mean]
@@ -81,10 +80,8 @@ def l2_penalty(params: Any, pattern: str) -> jax.Array:
     Raises:
         ValueError: the expression matches no parameter; the message lists the paths.
     """
-    flat: dict[str, jax.Array] = flax.traverse_util.flatten_dict(params, sep="/")  # type: ignore[assignment]
-    chosen = [leaf for path, leaf in flat.items() if re.search(pattern, path)]
-    if not chosen:
-        raise InvalidArgument(f"the L2 pattern '{pattern}' matches no parameter; paths: {', '.join(sorted(flat))}")
+    mask = matches(params, pattern, "L2")
+    chosen = [leaf for leaf, use in zip(*map(jax.tree.leaves, (params, mask)), strict=True) if use]
     return jnp.sum(jnp.stack([jnp.sum(jnp.square(leaf.astype(jnp.float32))) for leaf in chosen])) / 2
 
 

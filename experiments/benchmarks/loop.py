@@ -28,7 +28,7 @@ from xxnet_jax.data import Decoder, ImageFormat, make_loader, open_source, prepr
 from xxnet_jax.files import write_atomically
 from xxnet_jax.losses import classification_loss
 from xxnet_jax.models import create_model
-from xxnet_jax.optimizers import scheduled_optimizer
+from xxnet_jax.optimizers import training_optimizer
 from xxnet_jax.training import create_state, make_train_step
 from xxnet_jax.training.checkpoints import Checkpoints
 from xxnet_jax.training.dispatch import CompiledTrainStep
@@ -71,7 +71,7 @@ def main() -> None:
     loader = make_loader(source.examples(arguments.split), decoder, arguments.batch_size, train=True)
     mesh = make_mesh(1)
     model = create_model("lenet5", num_classes=source.num_classes)
-    tx = scheduled_optimizer("adam", lambda step: 1e-3)
+    tx = training_optimizer("adam", 1e-3)
     input_fn = input_function(loader, "lecun")
     step = make_train_step(model, tx, classification_loss())
 

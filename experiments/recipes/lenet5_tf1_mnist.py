@@ -20,7 +20,7 @@ RECIPE = Recipe(
     validation_split="train[-5000:]",
     optimizer="sgd",
     learning_rate=0.01,
-    schedule=ScheduleConfig(name="exponential", decay_rate=0.99, decay_steps=550),
+    schedule=ScheduleConfig(name="exponential", decay_rate=0.99, every=550),
     batch_size=100,
     steps=30_000,
     l2=1e-4,

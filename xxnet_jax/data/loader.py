@@ -5,11 +5,12 @@ device that is a list of indices, for any other the decoded images. `fetch`, a p
 compiled step, then makes the batch `{"image", "label", "mask"}` of it. Both kinds of loader give the same batches.
 """
 
+import copy
 import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import jax.numpy as jnp
 import numpy as np
@@ -126,6 +127,12 @@ class Loader(ABC):
             self.batches_per_epoch = num_examples // batch_size
         else:
             self.batches_per_epoch = -(-num_examples // batch_size)
+
+    def with_seed(self, seed: int) -> Self:
+        """The same examples in the order of another seed."""
+        other = copy.copy(self)
+        other.seed = seed
+        return other
 
     def batches(self, start: int = 0) -> Iterator[Batch]:
         """Batch number `start` and those after it: without end for training, one epoch for evaluation.

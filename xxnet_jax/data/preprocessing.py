@@ -1,5 +1,6 @@
 """From 8-bit images to network inputs, on the device, inside the compiled step."""
 
+import math
 from collections.abc import Callable
 
 import jax
@@ -7,16 +8,29 @@ import jax.numpy as jnp
 
 from xxnet_jax.errors import UnknownName
 
+
+def standardize(images: jax.Array) -> jax.Array:
+    """Images [..., height, width, channels] with values in [0, 1], each with mean 0 and standard deviation 1.
+
+    TensorFlow's per-image standardization: of values in [0, 255], a deviation below 1 / sqrt(values) counts as that.
+    """
+    axes = (-3, -2, -1)
+    smallest = 1 / (255 * math.sqrt(math.prod(images.shape[-3:])))
+    mean = jnp.mean(images, axes, keepdims=True)
+    return (images - mean) / jnp.maximum(jnp.std(images, axes, keepdims=True), smallest)
+
+
 # name: function of pixels already scaled to [0, 1]
 PREPROCESSING: dict[str, Callable[[jax.Array], jax.Array]] = {
     "unit": lambda x: x,
     # LeCun et al., 1998, section II.B: background -0.1, foreground 1.175, so that mean and variance are about 0 and 1.
     "lecun": lambda x: 1.275 * x - 0.1,
+    "standardized": standardize,
 }
 
 
 def preprocess(images: jax.Array, name: str) -> jax.Array:
-    """uint8 images [...] as float32 inputs [...] by the rule `name` of `PREPROCESSING`.
+    """uint8 images [..., height, width, channels] as float32 inputs by the rule `name` of `PREPROCESSING`.
 
     Raises:
         ValueError: unknown rule.

@@ -4,12 +4,11 @@ import math
 from dataclasses import dataclass, replace
 from typing import Literal
 
-import jax
-import jax.numpy as jnp
 import optax
 
 from xxnet_jax.errors import InvalidArgument
-from xxnet_jax.optimizers.factory import create_optimizer
+
+Unit = Literal["steps", "epochs", "fraction"]
 
 
 @dataclass(frozen=True)
@@ -17,96 +16,149 @@ class ScheduleConfig:
     """How the learning rate changes; `create_schedule` has the formulas.
 
     Attributes:
-        name: constant, exponential, step, cosine or plateau.
-        warmup_steps: steps of linear warm-up from zero, before any of them.
-        decay_rate: factor of exponential, step and plateau.
-        decay_steps: exponential: steps for one factor; step: one factor each so many steps.
-        staircase: exponential: decay at whole multiples of decay_steps only.
-        boundaries: step: one factor at each of these steps of the training, in place of decay_steps.
-        final_fraction: cosine: the last rate as a fraction of the first.
+        name: constant, exponential, step, multistep, polynomial, cosine, plateau; or the schedule of a paper: vgg,
+            googlenet, xception, resnet, resnet_cifar, densenet, densenet_imagenet.
+        unit: of warmup, every and boundaries: steps, epochs, or fraction of the training.
+        warmup: linear warm-up from zero, before any of them.
+        decay_rate: factor of exponential, step, multistep and plateau.
+        every: exponential and step: time for one factor.
+        staircase: exponential: decay at whole multiples of `every` only.
+        boundaries: multistep: one factor at each of these times of the training.
+        power: polynomial: 1 is linear.
+        final_fraction: polynomial and cosine: the last rate as a fraction of the first.
         patience: plateau: evaluations without a better value before the rate is reduced.
         max_reductions: plateau: reductions at most, None for no limit.
     """
 
-    name: Literal["constant", "exponential", "step", "cosine", "plateau"] = "constant"
-    warmup_steps: int = 0
+    name: Literal[
+        "constant",
+        "exponential",
+        "step",
+        "multistep",
+        "polynomial",
+        "cosine",
+        "plateau",
+        "vgg",
+        "googlenet",
+        "xception",
+        "resnet",
+        "resnet_cifar",
+        "densenet",
+        "densenet_imagenet",
+    ] = "constant"
+    unit: Unit = "steps"
+    warmup: float = 0
     decay_rate: float = 0.1
-    decay_steps: int | None = None
+    every: float | None = None
     staircase: bool = False
-    boundaries: tuple[int, ...] = ()
+    boundaries: tuple[float, ...] = ()
+    power: float = 1.0
     final_fraction: float = 0.0
     patience: int = 5
     max_reductions: int | None = None
 
+    def resolved(self) -> "ScheduleConfig":
+        """The same with a paper's name replaced by what the paper says; the warm-up and the patience are kept.
+
+        Raises:
+            ValueError: a paper's schedule has its own unit, which the warm-up must have, too.
+        """
+        if self.name not in PAPER_SCHEDULES:
+            return self
+        paper = PAPER_SCHEDULES[self.name]
+        if self.warmup and self.unit != paper.unit:
+            raise InvalidArgument(f"schedule '{self.name}' counts in {paper.unit}: give the warm-up with that unit")
+        return replace(paper, warmup=self.warmup, patience=self.patience)
+
     @property
     def depends_on_total_steps(self) -> bool:
         """Whether a longer run would have had other rates from the start."""
-        return self.name == "cosine"
+        config = self.resolved()
+        return config.name in ("cosine", "polynomial") or config.unit == "fraction"
 
 
-def create_schedule(config: ScheduleConfig, learning_rate: float, total_steps: int) -> optax.Schedule:
-    """The learning rate at step t (the first is 0), for base rate r, decay rate d and decay steps k:
+# VGG: divided by 10 when the validation accuracy stalls, three times (section 3.1). GoogLeNet: down 4 % every 8 epochs
+# (section 6). Xception on ImageNet: down 6 % every 2 epochs (section 4.3). ResNet on ImageNet: divided by 10 when the
+# error plateaus (section 3.4); on CIFAR after 32,000 and 48,000 of 64,000 steps (section 4.2). DenseNet on CIFAR and
+# SVHN: divided by 10 at 50 % and 75 %; on ImageNet after 30 and 60 of 90 epochs (section 4.2).
+PAPER_SCHEDULES: dict[str, ScheduleConfig] = {
+    "vgg": ScheduleConfig("plateau", decay_rate=0.1, max_reductions=3),
+    "googlenet": ScheduleConfig("exponential", unit="epochs", decay_rate=0.96, every=8, staircase=True),
+    "xception": ScheduleConfig("exponential", unit="epochs", decay_rate=0.94, every=2, staircase=True),
+    "resnet": ScheduleConfig("plateau", decay_rate=0.1),
+    "resnet_cifar": ScheduleConfig("multistep", unit="steps", decay_rate=0.1, boundaries=(32_000, 48_000)),
+    "densenet": ScheduleConfig("multistep", unit="fraction", decay_rate=0.1, boundaries=(0.5, 0.75)),
+    "densenet_imagenet": ScheduleConfig("multistep", unit="epochs", decay_rate=0.1, boundaries=(30, 60)),
+}
 
-    constant r; exponential r d^(t/k), with floor(t/k) as a staircase; step r d^n with n boundaries at or before t;
-    cosine r (f + (1 - f) (1 + cos(pi t / T)) / 2) over the T steps after the warm-up (Loshchilov and Hutter, 2017);
-    plateau r, to be scaled by `Plateau`. Warm-up takes w steps, at rate r t / w, and the schedule starts after it.
+
+def create_schedule(config: ScheduleConfig, total_steps: int, steps_per_epoch: int | None = None) -> optax.Schedule:
+    """What the learning rate is multiplied with at step t (the first is 0), for decay rate d and k steps a factor:
+
+    constant 1; exponential d^(t/k), with floor(t/k) as a staircase; step d^floor(t/k); multistep d^n with n boundaries
+    at or before t; polynomial f + (1 - f) (1 - t/T)^power and cosine f + (1 - f) (1 + cos(pi t / T)) / 2 over the T
+    steps after the warm-up (Loshchilov and Hutter, 2017); plateau 1, to be scaled by `Plateau`. Warm-up takes w steps,
+    with t / w, and the schedule starts after it; boundaries count from the start of the training.
+
+    Args:
+        config: which one.
+        total_steps: of the training.
+        steps_per_epoch: needed where the config counts in epochs.
 
     Raises:
         ValueError: a value that the schedule needs is missing or out of range.
     """
-    if config.warmup_steps < 0 or config.warmup_steps >= max(total_steps, 1):
-        raise InvalidArgument(f"warmup_steps must be in [0, {total_steps}), got {config.warmup_steps}")
-    if not learning_rate > 0:
-        raise InvalidArgument(f"the learning rate must be positive, got {learning_rate}")
+    config = config.resolved()
+    unit = _steps_per_unit(config.unit, total_steps, steps_per_epoch)
+    warmup = round(config.warmup * unit)
+    if config.warmup < 0 or warmup >= max(total_steps, 1):
+        raise InvalidArgument(
+            f"the warm-up must take 0 steps or more, and fewer than the {total_steps} of the training; got {warmup}"
+        )
     if not 0 < config.decay_rate <= 1:
         raise InvalidArgument(f"decay_rate must be in (0, 1], got {config.decay_rate}")
-    remaining = total_steps - config.warmup_steps
+    if not 0 <= config.final_fraction <= 1:
+        raise InvalidArgument(f"final_fraction must be in [0, 1], got {config.final_fraction}")
+    remaining = total_steps - warmup
     match config.name:
         case "constant" | "plateau":
-            schedule = optax.constant_schedule(learning_rate)
-        case "exponential":
-            schedule = optax.exponential_decay(
-                learning_rate,
-                _positive_decay_steps(config),
-                config.decay_rate,
-                staircase=config.staircase,
-            )
-        case "step":
-            steps = [boundary - config.warmup_steps for boundary in config.boundaries]
-            if steps and steps != sorted({step for step in steps if step > 0}):
+            schedule = optax.constant_schedule(1.0)
+        case "exponential" | "step":
+            if not config.every or not config.every * unit > 0:
+                raise InvalidArgument(f"schedule '{config.name}' needs a positive `every`, got {config.every}")
+            staircase = config.staircase or config.name == "step"
+            schedule = optax.exponential_decay(1.0, config.every * unit, config.decay_rate, staircase=staircase)  # type: ignore[arg-type]
+        case "multistep":
+            steps = [round(boundary * unit) - warmup for boundary in config.boundaries]
+            if not steps or steps != sorted({step for step in steps if step > 0}):
                 raise InvalidArgument(
-                    f"boundaries must be ascending steps after the warm-up of {config.warmup_steps}, "
-                    f"got {config.boundaries}"
+                    f"schedule 'multistep' needs boundaries, ascending and after the warm-up of {warmup} steps, "
+                    f"got {config.boundaries} in {config.unit}"
                 )
-            if not steps:
-                every = _positive_decay_steps(config)
-                steps = range(every, remaining, every)
-            schedule = optax.piecewise_constant_schedule(learning_rate, dict.fromkeys(steps, config.decay_rate))
+            schedule = optax.piecewise_constant_schedule(1.0, dict.fromkeys(steps, config.decay_rate))
+        case "polynomial":
+            if not config.power > 0:
+                raise InvalidArgument(f"power must be positive, got {config.power}")
+            schedule = optax.polynomial_schedule(1.0, config.final_fraction, config.power, remaining)
         case "cosine":
-            schedule = optax.cosine_decay_schedule(learning_rate, remaining, config.final_fraction)
-    if config.warmup_steps:
-        warmup = optax.linear_schedule(0.0, learning_rate, config.warmup_steps)
-        schedule = optax.join_schedules([warmup, schedule], [config.warmup_steps])
+            schedule = optax.cosine_decay_schedule(1.0, remaining, config.final_fraction)
+        case other:
+            raise InvalidArgument(f"unknown schedule '{other}'")
+    if warmup:
+        schedule = optax.join_schedules([optax.linear_schedule(0.0, 1.0, warmup), schedule], [warmup])
     return schedule
 
 
-def _positive_decay_steps(config: ScheduleConfig) -> int:
-    if not config.decay_steps or config.decay_steps < 1:
-        raise InvalidArgument(f"schedule '{config.name}' needs decay_steps >= 1, got {config.decay_steps}")
-    return config.decay_steps
-
-
-def scheduled_optimizer(name: str, schedule: optax.Schedule) -> optax.GradientTransformation:
-    """The optimizer with rate `schedule(step) * rate_scale`.
-
-    Both stand in the optimizer's state, as `hyperparams["learning_rate"]` and `hyperparams["rate_scale"]`: the rate can
-    be logged, and the scale set between steps without compiling anew.
-    """
-
-    def build(learning_rate: jax.Array, rate_scale: jax.Array) -> optax.GradientTransformation:
-        return create_optimizer(name, learning_rate * rate_scale)
-
-    return optax.inject_hyperparams(build)(learning_rate=schedule, rate_scale=jnp.ones((), jnp.float32))
+def _steps_per_unit(unit: Unit, total_steps: int, steps_per_epoch: int | None) -> int:
+    match unit:
+        case "steps":
+            return 1
+        case "fraction":
+            return total_steps
+        case "epochs":
+            if steps_per_epoch is None:
+                raise InvalidArgument("a schedule in epochs needs to know the steps of an epoch")
+            return steps_per_epoch
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from xxnet_jax.errors import CorruptData
 from xxnet_jax.training.dispatch import InputFn, compile_eval_step
 from xxnet_jax.training.logging import MeanWindow
 from xxnet_jax.training.sharding import replicated
-from xxnet_jax.training.step import EvalStep
+from xxnet_jax.training.state import EvalStep
 
 Evaluate = Callable[[dict[str, Any]], dict[str, float]]
 

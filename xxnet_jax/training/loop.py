@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from xxnet_jax.data import Loader
 from xxnet_jax.errors import CorruptData, Diverged
-from xxnet_jax.optimizers import Plateau
+from xxnet_jax.optimizers import Plateau, TrainingState
 from xxnet_jax.training.checkpoints import Checkpoints
 from xxnet_jax.training.dispatch import CompiledTrainStep
 from xxnet_jax.training.evaluation import Evaluate
@@ -312,15 +312,12 @@ class _Training:
 
 
 def learning_rate(state: TrainState) -> float | None:
-    """The rate of the last step, where the optimizer's state holds it (see `scheduled_optimizer`)."""
-    values = getattr(state.opt_state, "hyperparams", None)
-    if values is None:
-        return None
-    return float(values["learning_rate"]) * float(values["rate_scale"])
+    """The rate of the last step, where the optimizer's state holds it (see `training_optimizer`)."""
+    return float(state.opt_state.rate) if isinstance(state.opt_state, TrainingState) else None
 
 
 def with_rate_scale(state: TrainState, scale: float) -> TrainState:
-    """The state with another factor of the learning rate (see `scheduled_optimizer`)."""
+    """The state with another factor of the learning rate (see `training_optimizer`)."""
     values = state.opt_state.hyperparams
     old = values["rate_scale"]
     new = jax.device_put(jnp.asarray(scale, old.dtype), old.sharding)

@@ -5,7 +5,7 @@ from typing import Any, Literal, get_type_hints
 
 from xxnet_jax.data.images import Fit
 from xxnet_jax.errors import CorruptData, InvalidArgument
-from xxnet_jax.optimizers import ScheduleConfig
+from xxnet_jax.optimizers import Like, ParameterGroups, Plateau, ScheduleConfig
 
 KnobValue = bool | int | float | str
 
@@ -31,7 +31,9 @@ class Recipe:
         epochs: of training.
         steps: of training, in place of epochs.
         batch_size: over all devices.
-        optimizer: sgd, momentum, adagrad, rmsprop, adadelta, adam, adamax or nadam.
+        optimizer: sgd, momentum, nesterov, adagrad, rmsprop, adadelta, adam, adamax, nadam or nadamax.
+        like: whose definition of it: paper, optax, keras, torch or notes (list_optimizers.py shows them).
+        optimizer_options: hyperparameters in place of its defaults, such as momentum 0.99.
         learning_rate: by default the optimizer's own.
         schedule: how the learning rate changes.
         loss: cross_entropy or squared_error.
@@ -39,7 +41,15 @@ class Recipe:
         auxiliary_weight: of the losses of auxiliary heads.
         l2: weight of sum(w^2) / 2 over the parameters that l2_pattern matches.
         l2_pattern: regular expression on parameter paths such as F6/kernel.
+        weight_decay: decoupled: in each step w -= rate * weight_decay * w where weight_decay_pattern matches.
+        weight_decay_pattern: regular expression, as l2_pattern.
+        clip_value: every number of the gradient is clipped to [-clip_value, clip_value].
+        clip_norm: the gradient is scaled down to this norm; after clip_value.
+        accumulate: micro-batches that a batch is divided into, for less memory.
+        freeze: regular expressions; the parameters that one matches stay as they are.
+        rate_factors: regular expression -> factor of the learning rate; the first that matches counts.
         ema_decay: evaluate with an exponential moving average of the parameters; None: with the parameters.
+        polyak_from: evaluate with the mean of the parameters after each step from this one on (Polyak averaging).
         early_stopping: evaluations without a better one after which to stop; None: never.
         seed: of parameters, order and dropout.
         log_every: steps between two lines of metrics; by default an epoch, at most 100.
@@ -66,6 +76,8 @@ class Recipe:
     steps: int | None = None
     batch_size: int = 128
     optimizer: str = "adam"
+    like: Like = "paper"
+    optimizer_options: dict[str, float] = field(default_factory=dict)
     learning_rate: float | None = None
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     loss: Literal["cross_entropy", "squared_error"] = "cross_entropy"
@@ -73,7 +85,15 @@ class Recipe:
     auxiliary_weight: float = 0.3
     l2: float = 0.0
     l2_pattern: str = "kernel$"
+    weight_decay: float = 0.0
+    weight_decay_pattern: str = "kernel$"
+    clip_value: float | None = None
+    clip_norm: float | None = None
+    accumulate: int = 1
+    freeze: tuple[str, ...] = ()
+    rate_factors: dict[str, float] = field(default_factory=dict)
     ema_decay: float | None = None
+    polyak_from: int | None = None
     early_stopping: int | None = None
     seed: int = 0
     log_every: int | None = None
@@ -83,7 +103,7 @@ class Recipe:
     steps_per_call: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "keep_last"):
+        for name in ("epochs", "batch_size", "keep_last", "accumulate"):
             if getattr(self, name) < 1:
                 raise InvalidArgument(f"{name} must be at least 1, got {getattr(self, name)}")
         for name in ("steps", "log_every", "evaluate_every", "image_size", "early_stopping"):
@@ -94,13 +114,37 @@ class Recipe:
             raise InvalidArgument(f"l2 must not be negative, got {self.l2}")
         if self.ema_decay is not None and not 0 <= self.ema_decay < 1:
             raise InvalidArgument(f"ema_decay must be in [0, 1), got {self.ema_decay}")
+        if self.polyak_from is not None and (self.polyak_from < 0 or self.ema_decay is not None):
+            raise InvalidArgument("polyak_from must not be negative, and is one average, ema_decay another: give one")
+        if self.batch_size % self.accumulate:
+            raise InvalidArgument(
+                f"a batch of {self.batch_size} cannot be divided into {self.accumulate} micro-batches"
+            )
         if self.validation_split is None:
             for name, used in (
-                ("schedule plateau", self.schedule.name == "plateau"),
+                (f"schedule {self.schedule.name}", self.plateau is not None),
                 ("early_stopping", self.early_stopping is not None),
             ):
                 if used:
                     raise InvalidArgument(f"{name} needs a validation_split")
+
+    @property
+    def averages(self) -> bool:
+        """Whether an average of the parameters is kept, and evaluated."""
+        return self.ema_decay is not None or self.polyak_from is not None
+
+    @property
+    def plateau(self) -> Plateau | None:
+        """The initial state of the schedule's reduction on a plateau, if it is one."""
+        schedule = self.schedule.resolved()
+        if schedule.name != "plateau":
+            return None
+        return Plateau(schedule.decay_rate, schedule.patience, schedule.max_reductions)
+
+    @property
+    def groups(self) -> ParameterGroups:
+        """Frozen parameters, factors of the rate, weight decay."""
+        return ParameterGroups(self.freeze, self.rate_factors, self.weight_decay, self.weight_decay_pattern)
 
     def without_effect(self) -> frozenset[str]:
         """The fields that may differ between the parts of a resumed run: they do not change the result so far."""
@@ -110,7 +154,7 @@ class Recipe:
         }
         if self.schedule.depends_on_total_steps:
             free -= {"epochs", "steps"}
-        if self.schedule.name != "plateau" and self.early_stopping is None:
+        if self.plateau is None and self.early_stopping is None:
             free |= {"evaluate_every"}
         return frozenset(free)
 

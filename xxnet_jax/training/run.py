@@ -11,20 +11,16 @@ from typing import Any
 
 import jax
 import numpy as np
+import optax
 from jax.sharding import Mesh, SingleDeviceSharding
 
 from xxnet_jax.data import PREPROCESSING, Decoder, ImageFormat, Source, make_loader, open_source, preprocess
 from xxnet_jax.data.images import fit_image
 from xxnet_jax.data.loader import Batch, Loader
 from xxnet_jax.errors import InvalidArgument, UnknownName
-from xxnet_jax.losses import classification_loss, l2_penalty
+from xxnet_jax.losses import LossFn, classification_loss, l2_penalty
 from xxnet_jax.models import Network, count_parameters, create_model, model_info
-from xxnet_jax.optimizers import (
-    Plateau,
-    create_schedule,
-    default_learning_rate,
-    scheduled_optimizer,
-)
+from xxnet_jax.optimizers import create_schedule, training_optimizer
 from xxnet_jax.training.checkpoints import Checkpoints
 from xxnet_jax.training.dispatch import CompiledTrainStep, InputFn
 from xxnet_jax.training.evaluation import Evaluate, make_evaluate
@@ -32,7 +28,7 @@ from xxnet_jax.training.folder import RunConfig, RunFolder
 from xxnet_jax.training.loop import LoopConfig, LoopResult, train
 from xxnet_jax.training.recipe import Recipe
 from xxnet_jax.training.sharding import check_batch_size, make_mesh, replicated
-from xxnet_jax.training.state import TrainState, abstract_state, create_state
+from xxnet_jax.training.state import TrainState, abstract_state, create_state, ema_decay_at, polyak_decay_at
 from xxnet_jax.training.step import make_eval_step, make_train_step
 
 EVALUATION_BATCH = 256
@@ -62,7 +58,7 @@ def _run(recipe: Recipe, folder: RunFolder, quiet: bool) -> dict[str, Any] | Loo
 
     # --- Data ---------------------------------------------------------------------------------------------------------
     mesh = make_mesh(recipe.devices)
-    check_batch_size(recipe.batch_size, mesh)
+    check_batch_size(recipe.batch_size, mesh, recipe.accumulate)
     source = open_source(recipe.data, data_dir=recipe.data_dir, download=recipe.download)
     config = resolve(recipe, source)
     folder.check(config)
@@ -82,25 +78,24 @@ def _run(recipe: Recipe, folder: RunFolder, quiet: bool) -> dict[str, Any] | Loo
 
     # --- Network, optimizer, state ------------------------------------------------------------------------------------
     model = build_model(config)
-    default_rate = default_learning_rate(recipe.optimizer)
-    rate = default_rate if recipe.learning_rate is None else recipe.learning_rate
-    tx = scheduled_optimizer(recipe.optimizer, create_schedule(recipe.schedule, rate, total_steps))
-    loss_fn = classification_loss(
-        recipe.loss,
-        label_smoothing=recipe.label_smoothing,
-        auxiliary_weight=recipe.auxiliary_weight,
-    )
-    ema = recipe.ema_decay is not None
-    state = create_state(model, tx, config.image_format.shape, seed=recipe.seed, ema=ema)
+    tx = recipe_optimizer(recipe, create_schedule(recipe.schedule, total_steps, loader.batches_per_epoch))
+    state = create_state(model, tx, config.image_format.shape, seed=recipe.seed, ema=recipe.averages)
     state = jax.device_put(state, replicated(mesh))
     parameters = count_parameters(state.params)
+    rate = float(state.opt_state.hyperparams["learning_rate"])
 
     # --- Steps --------------------------------------------------------------------------------------------------------
-    def penalty(params: Any) -> jax.Array:
-        return recipe.l2 * l2_penalty(params, recipe.l2_pattern)
-
-    jax.eval_shape(penalty, state.params)  # a pattern that matches nothing is an error now, not after a compilation
-    step = make_train_step(model, tx, loss_fn, penalty=penalty if recipe.l2 else None, ema_decay=recipe.ema_decay)
+    penalty = recipe_penalty(recipe)
+    if penalty is not None:
+        jax.eval_shape(penalty, state.params)  # a pattern that matches nothing is an error now, not after a compilation
+    step = make_train_step(
+        model,
+        tx,
+        recipe_loss(recipe),
+        penalty=penalty,
+        average_decay=average_decay(recipe),
+        accumulate=recipe.accumulate,
+    )
     train_step = CompiledTrainStep(step, input_function(loader, config.preprocessing), mesh, recipe.steps_per_call)
 
     evaluator = functools.partial(split_evaluator, config, model, source, decoder=decoder, mesh=mesh)
@@ -129,7 +124,7 @@ def _run(recipe: Recipe, folder: RunFolder, quiet: bool) -> dict[str, Any] | Loo
                 log_every=recipe.log_every or min(loader.batches_per_epoch, 100),
                 evaluate_every=recipe.evaluate_every or loader.batches_per_epoch,
                 early_stopping=recipe.early_stopping,
-                plateau=make_plateau(recipe),
+                plateau=recipe.plateau,
             ),
             quiet=quiet,
         )
@@ -202,11 +197,43 @@ def split_evaluator(
     return make_evaluate(step, loader, input_function(loader, config.preprocessing), mesh)
 
 
-def make_plateau(recipe: Recipe) -> Plateau | None:
-    schedule = recipe.schedule
-    if schedule.name != "plateau":
+def recipe_optimizer(recipe: Recipe, schedule: optax.Schedule = lambda step: 1.0) -> optax.GradientTransformation:
+    """The optimizer of a run; the structure of its state does not depend on the schedule."""
+    return training_optimizer(
+        recipe.optimizer,
+        recipe.learning_rate,
+        schedule,
+        like=recipe.like,
+        hyperparameters=recipe.optimizer_options,
+        clip_value=recipe.clip_value,
+        clip_norm=recipe.clip_norm,
+        groups=recipe.groups,
+    )
+
+
+def recipe_loss(recipe: Recipe) -> LossFn:
+    """The loss that a run trains with, without its penalty."""
+    return classification_loss(
+        recipe.loss,
+        label_smoothing=recipe.label_smoothing,
+        auxiliary_weight=recipe.auxiliary_weight,
+    )
+
+
+def recipe_penalty(recipe: Recipe) -> Callable[[Any], jax.Array] | None:
+    """parameters -> L2 penalty, if the recipe has one."""
+    if not recipe.l2:
         return None
-    return Plateau(schedule.decay_rate, schedule.patience, schedule.max_reductions)
+    return lambda params: recipe.l2 * l2_penalty(params, recipe.l2_pattern)
+
+
+def average_decay(recipe: Recipe) -> Callable[[jax.Array], jax.Array] | None:
+    """step -> decay of the average of the parameters, if the recipe has one."""
+    if recipe.polyak_from is not None:
+        return functools.partial(polyak_decay_at, start=recipe.polyak_from)
+    if recipe.ema_decay is not None:
+        return functools.partial(ema_decay_at, decay=recipe.ema_decay)
+    return None
 
 
 def input_function(loader: Loader, preprocessing: str) -> InputFn:
@@ -311,9 +338,8 @@ class Run:
     def template(self) -> TrainState:
         """Shapes and dtypes of the state of the run, on the first device, to restore checkpoints into."""
         recipe = self.config.recipe
-        tx = scheduled_optimizer(recipe.optimizer, lambda step: 1.0)
-        shape, ema = self.config.image_format.shape, recipe.ema_decay is not None
-        state = abstract_state(self.model, tx, shape, ema=ema)
+        shape = self.config.image_format.shape
+        state = abstract_state(self.model, recipe_optimizer(recipe), shape, ema=recipe.averages)
         device = SingleDeviceSharding(jax.local_devices()[0])
         return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device), state)
 

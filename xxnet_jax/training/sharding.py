@@ -30,15 +30,17 @@ def divided(mesh: Mesh, axis: int = 0) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec(*[None] * axis, "data"))
 
 
-def check_batch_size(batch_size: int, mesh: Mesh) -> None:
-    """Refuse a batch that cannot be divided evenly.
+def check_batch_size(batch_size: int, mesh: Mesh, accumulate: int = 1) -> None:
+    """Refuse a batch that cannot be divided evenly over the devices, and there into `accumulate` micro-batches.
 
     Raises:
         ValueError: names the nearest sizes that can.
     """
-    if batch_size % mesh.size:
-        lower = batch_size // mesh.size * mesh.size
+    parts = mesh.size * accumulate
+    if batch_size % parts:
+        lower = batch_size // parts * parts
+        micro = f" x {accumulate} micro-batches" if accumulate > 1 else ""
         raise InvalidArgument(
-            f"a batch of {batch_size} cannot be divided over {mesh.size} devices: "
-            f"take {lower or mesh.size} or {lower + mesh.size}, or other --devices"
+            f"a batch of {batch_size} cannot be divided over {mesh.size} devices{micro}: "
+            f"take {lower or parts} or {lower + parts}, or other --devices"
         )

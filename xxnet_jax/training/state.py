@@ -1,6 +1,7 @@
 """Everything that a training step reads and writes, as one value."""
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import flax.struct
@@ -8,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from xxnet_jax.losses import Batch, Metrics
 from xxnet_jax.models import Network
 
 
@@ -20,7 +22,7 @@ class TrainState:
         params: trainable parameters.
         batch_stats: running statistics; an empty dict for a network without any.
         opt_state: of the optimizer.
-        ema_params: exponential moving average of the parameters, or None.
+        ema_params: average of the parameters, exponential or Polyak's, or None.
         rng: typed key; the step folds its number in, so it never changes.
     """
 
@@ -57,7 +59,7 @@ def create_state(
     """
     # This runs once: compiled without optimization it is ready several times sooner.
     initialize = jax.jit(
-        functools.partial(_initial_state, model, tx, image_shape, ema=ema),
+        functools.partial(initial_state, model, tx, image_shape, ema=ema),
         compiler_options={"xla_backend_optimization_level": 0},
     )
     return initialize(jax.random.key(seed))
@@ -67,12 +69,13 @@ def abstract_state(
     model: Network, tx: optax.GradientTransformation, image_shape: tuple[int, int, int], *, ema: bool = False
 ) -> TrainState:
     """Shapes and dtypes of `create_state`, as `jax.ShapeDtypeStruct`; nothing is computed."""
-    return jax.eval_shape(functools.partial(_initial_state, model, tx, image_shape, ema=ema), jax.random.key(0))
+    return jax.eval_shape(functools.partial(initial_state, model, tx, image_shape, ema=ema), jax.random.key(0))
 
 
-def _initial_state(
+def initial_state(
     model: Network, tx: optax.GradientTransformation, image_shape: tuple[int, int, int], key: jax.Array, *, ema: bool
 ) -> TrainState:
+    """`create_state` from a key, to be traced."""
     init_key, step_key = jax.random.split(key)
     variables = model.init(init_key, jnp.zeros((1, *image_shape), jnp.float32), train=False)
     params = variables["params"]
@@ -95,7 +98,19 @@ def ema_decay_at(step: jax.Array, decay: float) -> jax.Array:
     return jnp.minimum(decay, (1 + n) / (10 + n))
 
 
-def update_ema(average: Any, params: Any, step: jax.Array, decay: float) -> Any:
-    """average <- d average + (1 - d) params, with d = `ema_decay_at(step, decay)`."""
-    d = ema_decay_at(step, decay)
-    return jax.tree.map(lambda a, p: a + (1 - d).astype(a.dtype) * (p - a), average, params)
+def polyak_decay_at(step: jax.Array, start: int) -> jax.Array:
+    """n / (n + 1) for the n-th update after number `start`, and 0 before: the mean of all parameters since then.
+
+    Polyak and Juditsky, Acceleration of Stochastic Approximation by Averaging, 1992.
+    """
+    n = jnp.maximum(step - start, 0).astype(jnp.float32)
+    return n / (n + 1)
+
+
+def update_average(average: Any, params: Any, decay: jax.Array) -> Any:
+    """average <- d average + (1 - d) params."""
+    return jax.tree.map(lambda a, p: a + (1 - decay).astype(a.dtype) * (p - a), average, params)
+
+
+TrainStep = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
+EvalStep = Callable[[dict[str, Any], Batch], Metrics]

@@ -10,10 +10,8 @@ import optax
 from xxnet_jax.losses import Batch, LossFn, Metrics, Outputs
 from xxnet_jax.metrics import Mean
 from xxnet_jax.models import Network
-from xxnet_jax.training.state import TrainState, update_ema
-
-TrainStep = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
-EvalStep = Callable[[dict[str, Any], Batch], Metrics]
+from xxnet_jax.training.dispatch import fold, micro_batches
+from xxnet_jax.training.state import EvalStep, TrainState, TrainStep, update_average
 
 
 def make_train_step(
@@ -22,7 +20,8 @@ def make_train_step(
     loss_fn: LossFn,
     *,
     penalty: Callable[[Any], jax.Array] | None = None,
-    ema_decay: float | None = None,
+    average_decay: Callable[[jax.Array], jax.Array] | None = None,
+    accumulate: int = 1,
 ) -> TrainStep:
     """`train_step(state, batch) -> (state, metrics)`: forward, loss, gradients, update.
 
@@ -31,15 +30,19 @@ def make_train_step(
         tx: the optimizer.
         loss_fn: the loss of the outputs (see `xxnet_jax.losses`).
         penalty: of the parameters, added to the loss; reported as the metric "penalty".
-        ema_decay: of the average in `state.ema_params`, if there is one.
+        average_decay: step -> decay of the average in `state.ema_params`, if there is one.
+        accumulate: micro-batches in which the batch is gone through, one after another, for one update: less memory for
+            activations. The gradient is the batch's own; batch normalization sees the micro-batches.
     """
 
-    def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-        dropout_key, loss_key = jax.random.split(jax.random.fold_in(state.rng, state.step))
+    def gradients_of(
+        params: Any, batch_stats: Any, batch: Batch, step: jax.Array, key: jax.Array
+    ) -> tuple[Any, Any, Metrics]:
+        dropout_key, loss_key = jax.random.split(key)
 
         def objective(params: Any) -> tuple[jax.Array, tuple[Any, Metrics]]:
             prediction, mutated = model.apply(
-                {"params": params, "batch_stats": state.batch_stats},
+                {"params": params, "batch_stats": batch_stats},
                 batch["image"],
                 train=True,
                 mutable=["batch_stats", "aux_logits"],
@@ -47,20 +50,43 @@ def make_train_step(
             )
             collections: Any = mutated
             auxiliary = collections.get("aux_logits", {}).get("heads", {})
-            outputs = Outputs(prediction, auxiliary, state.step)
-            loss, metrics = loss_fn(outputs, batch, loss_key)
+            loss, metrics = loss_fn(Outputs(prediction, auxiliary, step), batch, loss_key)
             if penalty is not None:
                 extra = penalty(params)
                 loss += extra
                 metrics = metrics | {"penalty": Mean.of(extra[None])}
             return loss, (collections.get("batch_stats", {}), metrics)
 
-        gradients, (batch_stats, metrics) = jax.grad(objective, has_aux=True)(state.params)
+        gradients, (batch_stats, metrics) = jax.grad(objective, has_aux=True)(params)
+        return gradients, batch_stats, metrics
+
+    def accumulated_gradients_of(
+        params: Any, batch_stats: Any, batch: Batch, step: jax.Array, key: jax.Array
+    ) -> tuple[Any, Any, Metrics]:
+        def add(carry: tuple[Any, Any, jax.Array], part: tuple[Batch, jax.Array]) -> tuple[Any, Metrics]:
+            total, batch_stats, weight = carry
+            part_batch, part_key = part
+            gradients, batch_stats, metrics = gradients_of(params, batch_stats, part_batch, step, part_key)
+            examples = jnp.sum(part_batch["mask"], dtype=jnp.float32)
+            total = jax.tree.map(lambda t, g: t + examples.astype(g.dtype) * g, total, gradients)
+            return (total, batch_stats, weight + examples), metrics
+
+        start = (jax.tree.map(jnp.zeros_like, params), batch_stats, jnp.zeros(()))
+        parts = (micro_batches(batch, accumulate), jax.random.split(key, accumulate))
+        (total, batch_stats, weight), metrics = fold(add, start, parts)
+        scale = 1 / jnp.maximum(weight, 1)
+        gradients = jax.tree.map(lambda t: scale.astype(t.dtype) * t, total)
+        return gradients, batch_stats, jax.tree.map(lambda values: jnp.sum(values, axis=0), metrics)
+
+    def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+        key = jax.random.fold_in(state.rng, state.step)
+        compute = gradients_of if accumulate == 1 else accumulated_gradients_of
+        gradients, batch_stats, metrics = compute(state.params, state.batch_stats, batch, state.step, key)
         updates, opt_state = tx.update(gradients, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         ema_params = state.ema_params
-        if ema_params is not None and ema_decay is not None:
-            ema_params = update_ema(ema_params, params, state.step, ema_decay)
+        if ema_params is not None and average_decay is not None:
+            ema_params = update_average(ema_params, params, average_decay(state.step))
         state = state.replace(  # type: ignore[attr-defined]
             step=state.step + 1,
             params=params,

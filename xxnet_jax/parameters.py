@@ -1,0 +1,38 @@
+"""Parameters by path: regular expressions on paths such as "F6/kernel"."""
+
+import re
+from typing import Any
+
+import jax
+
+from xxnet_jax.errors import InvalidArgument
+
+
+def parameter_paths(params: Any) -> Any:
+    """The tree with the path of each leaf, such as "F6/kernel", in its place."""
+    return jax.tree_util.tree_map_with_path(
+        lambda path, _: jax.tree_util.keystr(path, simple=True, separator="/"), params
+    )
+
+
+def matches(params: Any, pattern: str, purpose: str) -> Any:
+    """The tree with True where the regular expression `pattern` is found in the path of the leaf, else False.
+
+    Args:
+        params: tree of arrays.
+        pattern: of `re.search`: "kernel$", "^C1/".
+        purpose: what the pattern is for, as the error should say it.
+
+    Raises:
+        ValueError: it is not a regular expression, or matches nothing; then the message lists the paths.
+    """
+    paths = parameter_paths(params)
+    try:
+        expression = re.compile(pattern)
+    except re.error as error:
+        raise InvalidArgument(f"the {purpose} pattern '{pattern}' is not a regular expression: {error}") from error
+    mask = jax.tree.map(lambda path: expression.search(path) is not None, paths)
+    if not any(jax.tree.leaves(mask)):
+        known = ", ".join(sorted(jax.tree.leaves(paths)))
+        raise InvalidArgument(f"the {purpose} pattern '{pattern}' matches no parameter; paths: {known}")
+    return mask
