@@ -6,8 +6,8 @@
 
 Each optimizer is run at rates around its default with one seed; while the best rate is the lowest or the highest, the
 range grows. Then the best rate and its two neighbours are run with the other seeds. Networks are judged on validation
-images and reported on test images; functions by the steps to a value of 1e-6. The same command again goes on
-where an interrupted one was; rates, seeds and optimizers may be added.
+images and reported on test images; functions are judged by the steps until the value stays below 1e-6. The same command
+again goes on where an interrupted one was; rates, seeds and optimizers may be added.
 
 The folder (--out, by default runs/optimizers/PROBLEM) gets results.csv (every run), runs.jsonl (the same with loss
 curves), summary.csv and summary.md (one line per optimizer), rates.png, and losses.png or trajectories.png.
@@ -20,13 +20,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import numpy as np
 import tyro
 from optimizer_problems import PROBLEMS, FunctionProblem, Member, Problem, make_problem
-from run_table import Row, RunTable, markdown_table, write_csv
+from run_table import Row, RunTable, markdown_table
 from script import main
 
 from xxnet_jax.errors import InvalidArgument
-from xxnet_jax.files import write_atomically
+from xxnet_jax.files import write_atomically, write_csv
 from xxnet_jax.optimizers import Like, default_learning_rate, optimizer_info
 from xxnet_jax.training.logging import Progress
 from xxnet_jax.visualization.optimizers import plot_losses, plot_rates, plot_trajectories
@@ -258,7 +259,8 @@ def report(comparison: Comparison, arguments: Arguments, folder: Path) -> str:
     plot_rates(chosen, best, folder / "rates.png", title=problem.name)
     if isinstance(problem, FunctionProblem):
         paths = {
-            optimizer: problem.path(optimizer, [rate], [problem.start(0)])[0][0] for optimizer, rate in best.items()
+            optimizer: problem.path(optimizer, np.array([rate]), problem.start(0)[None])[0][0]
+            for optimizer, rate in best.items()
         }
         plot_trajectories(problem.function, paths, best, folder / "trajectories.png", title=problem.name)
     at_best = [row for row in chosen if row["learning_rate"] == best[row["optimizer"]]]

@@ -1,14 +1,12 @@
 """A table of runs that survives interruptions: what an experiment that consists of many runs leaves on disk."""
 
-import csv
-import io
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from xxnet_jax.errors import CannotWrite, ConfigMismatch, CorruptData
-from xxnet_jax.files import read_json_lines, write_atomically
+from xxnet_jax.files import read_json_lines, write_atomically, write_csv
 
 Row = dict[str, Any]
 
@@ -83,19 +81,6 @@ class RunTable:
         self._rows[self._key_of(row)] = row
         write_atomically(self._runs, "".join(json.dumps(row, allow_nan=False) + "\n" for row in self))
         write_csv(self.folder / "results.csv", [{k: v for k, v in row.items() if k != "curve"} for row in self])
-
-
-def write_csv(path: Path, rows: list[Row]) -> None:
-    """Rows with the same columns as a CSV file; None is an empty field.
-
-    Raises:
-        OSError: it could not be written.
-    """
-    stream = io.StringIO()
-    writer = csv.DictWriter(stream, list(rows[0]) if rows else [], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_atomically(path, stream.getvalue())
 
 
 def markdown_table(rows: list[Row]) -> str:

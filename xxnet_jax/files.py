@@ -1,7 +1,10 @@
 """Files that are there as a whole or not at all."""
 
+import csv
+import io
 import json
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,3 +39,16 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         temporary.replace(path)
     except OSError as error:
         raise CannotWrite(f"cannot write {path}: {error.strerror}") from error
+
+
+def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Rows with the same columns as a CSV file; None is an empty field.
+
+    Raises:
+        OSError: it could not be written.
+    """
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, list(rows[0]) if rows else [], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_atomically(path, stream.getvalue())

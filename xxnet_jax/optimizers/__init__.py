@@ -10,7 +10,7 @@ from xxnet_jax.optimizers.factory import (
     optimizer_info,
 )
 from xxnet_jax.optimizers.schedules import PAPER_SCHEDULES, Plateau, ScheduleConfig, create_schedule
-from xxnet_jax.optimizers.training import ParameterGroups, TrainingState, training_optimizer
+from xxnet_jax.optimizers.training import ParameterGroups, TrainingState, describe_groups, training_optimizer
 
 __all__ = [
     "PAPER_SCHEDULES",
@@ -24,6 +24,7 @@ __all__ = [
     "create_optimizer",
     "create_schedule",
     "default_learning_rate",
+    "describe_groups",
     "list_optimizers",
     "optimizer_info",
     "training_optimizer",

@@ -92,6 +92,18 @@ class ParameterGroups:
         ]
 
 
+def describe_groups(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """One line for each kind of treatment in `ParameterGroups.table`, with the parameters that get it."""
+    groups: dict[str, list[str]] = {}
+    for row in rows:
+        if row["frozen"]:
+            treatment = "frozen"
+        else:
+            treatment = f"rate x {row['rate_factor']:g}, weight decay {row['weight_decay']:g}"
+        groups.setdefault(treatment, []).append(row["path"])
+    return [f"{treatment}: {', '.join(paths)}" for treatment, paths in groups.items()]
+
+
 class TrainingState(NamedTuple):
     """State of a `training_optimizer`.
 

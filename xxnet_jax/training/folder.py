@@ -1,6 +1,7 @@
 """The run folder: what a training run leaves on disk.
 
 config.json      the recipe and what was resolved from it
+parameters.csv   each parameter: path, shape, whether it is frozen, factor of its rate, weight decay
 metrics.jsonl    one object a line: step, epoch, train/..., validation/..., time/...
 checkpoints/     Orbax: the best one by validation, and the last
 curves.png       loss and accuracy over the steps
@@ -10,7 +11,7 @@ tensorboard/     events, where tensorboardX is installed
 
 import fcntl
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from typing import Any
 
 from xxnet_jax.data import ImageFormat
 from xxnet_jax.errors import CannotWrite, ConfigMismatch, CorruptData, MissingData
-from xxnet_jax.files import write_atomically
+from xxnet_jax.files import write_atomically, write_csv
 from xxnet_jax.training.recipe import Recipe, differences, recipe_from_json
 
 
@@ -127,8 +128,9 @@ class RunFolder:
                     + "\ngive it the old values to resume, or name another --workdir"
                 )
 
-    def begin(self, config: RunConfig) -> None:
-        """Write config.json."""
+    def begin(self, config: RunConfig, parameters: Sequence[Mapping[str, Any]]) -> None:
+        """Write config.json and parameters.csv."""
+        write_csv(self.path / "parameters.csv", parameters)
         write_atomically(self.path / "config.json", config.to_json())
 
     def report(self) -> dict[str, Any] | None:

@@ -93,13 +93,18 @@ class Population:
         optimizer_options: Mapping[str, Any] | None = None,
         step_options: Mapping[str, Any] | None = None,
     ):
-        self.vectorized = loops_cost_nothing() if vectorized is None else vectorized
+        self.vectorized = self.vectorized_by_default() if vectorized is None else vectorized
         self.at_once = at_once
         self._loader, self._own_order = loader, own_order
         self._model, self._image_shape, self._mesh = model, image_shape, mesh
         self._optimizer, self._optimizer_options = optimizer, dict(optimizer_options or {})
         self._loss_fn, self._input_fn, self._step_options = loss_fn, input_fn, dict(step_options or {})
         self._compiled: dict[tuple[str, ...], tuple[Any, CompiledTrainStep]] = {}
+
+    @staticmethod
+    def vectorized_by_default() -> bool:
+        """Together on GPU and TPU, one after another on CPU (`experiments/benchmarks/population.py`)."""
+        return loops_cost_nothing()
 
     def train(
         self,

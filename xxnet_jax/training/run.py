@@ -20,7 +20,7 @@ from xxnet_jax.data.loader import Batch, Loader
 from xxnet_jax.errors import InvalidArgument, UnknownName
 from xxnet_jax.losses import LossFn, classification_loss, l2_penalty
 from xxnet_jax.models import Network, count_parameters, create_model, model_info
-from xxnet_jax.optimizers import create_schedule, training_optimizer
+from xxnet_jax.optimizers import create_schedule, describe_groups, training_optimizer
 from xxnet_jax.training.checkpoints import Checkpoints
 from xxnet_jax.training.dispatch import CompiledTrainStep, InputFn
 from xxnet_jax.training.evaluation import Evaluate, make_evaluate
@@ -104,12 +104,15 @@ def _run(recipe: Recipe, folder: RunFolder, quiet: bool) -> dict[str, Any] | Loo
         say(f"skipped {len(decoder.skipped)} corrupt images: " + "; ".join(sorted(decoder.skipped)))
 
     # --- Training -----------------------------------------------------------------------------------------------------
-    folder.begin(config)
+    treatment = recipe.groups.table(state.params)
+    folder.begin(config, treatment)
     say(
         f"{recipe.model} ({parameters:,} parameters) on {recipe.data}: {loader.num_examples:,} examples, "
         f"{total_steps:,} steps of {recipe.batch_size} on {mesh.size} {jax.default_backend()} device(s), "
         f"{recipe.optimizer} at {rate:g}; run folder {folder.path}"
     )
+    if recipe.freeze or recipe.rate_factors:
+        say("\n".join(f"  {line}" for line in describe_groups(treatment)))
     checkpoints = Checkpoints(folder.checkpoints, recipe.keep_last)
     try:
         result = train(
