@@ -1,6 +1,6 @@
 """The networks. Importing this package registers them all."""
 
-from xxnet_jax.models import deepobs, lenet  # noqa: F401 (they register their networks)
+from xxnet_jax.models import deepobs, lenet, vgg  # noqa: F401 (they register their networks)
 from xxnet_jax.models.endpoints import endpoints
 from xxnet_jax.models.layers import Network
 from xxnet_jax.models.registry import (

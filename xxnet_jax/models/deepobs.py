@@ -20,10 +20,9 @@ from typing import Any, Literal
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 from flax.linen.initializers import constant, glorot_uniform, truncated_normal, zeros
 
-from xxnet_jax.models.layers import Conv, Initializer, Network, check_images, max_pool
+from xxnet_jax.models.layers import Conv, Initializer, Network, Stages, max_pool
 from xxnet_jax.models.registry import ModelInfo, register
 
 Padding = Literal["SAME", "VALID"]
@@ -49,30 +48,24 @@ class DeepOBSNetwork(Network):
     kernel_init: Initializer = truncated_normal(0.05)
     bias_init: Initializer = constant(0.05)
 
-    @nn.compact
-    def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
-        check_images(images, self.smallest_input())
-        options: dict[str, Any] = {
-            "kernel_init": self.kernel_init,
-            "bias_init": self.bias_init,
-            "dtype": self.dtype,
-            "param_dtype": self.param_dtype,
-        }
-        x = images.astype(self.dtype)
+    def features(self, x: jax.Array, *, train: bool) -> Stages:
         for stage, (size, features, padding) in enumerate(self.convolutions, start=1):
-            x = Conv(features, (size, size), padding=padding, **options, name=f"conv{stage}")(x)
-            x = self.endpoint(f"conv{stage}", nn.relu(x))
-            x = self.endpoint(f"pool{stage}", max_pool(x, self.pool_window, 2, padding="SAME"))
-        if self.num_classes is None:
-            return self.pooled_features(x)
+            x = Conv(features, (size, size), padding=padding, **self.options, name=f"conv{stage}")(x)
+            yield f"conv{stage}", (x := nn.relu(x))
+            yield f"pool{stage}", (x := max_pool(x, self.pool_window, 2, padding="SAME"))
+
+    def classifier(self, x: jax.Array, *, train: bool) -> Stages:
         x = x.reshape(len(x), -1)
         for stage, units in enumerate(self.dense, start=1):
-            x = self.endpoint(f"dense{stage}", nn.relu(nn.Dense(units, **options, name=f"dense{stage}")(x)))
-        logits = nn.Dense(self.num_classes, **options, name="logits")(x)
-        return self.endpoint("logits", logits.astype(jnp.float32))
+            yield f"dense{stage}", (x := nn.relu(nn.Dense(units, **self.options, name=f"dense{stage}")(x)))
+        assert self.num_classes is not None
+        yield "logits", nn.Dense(self.num_classes, **self.options, name="logits")(x)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        return {"kernel_init": self.kernel_init, "bias_init": self.bias_init, **self.dtypes}
 
     def smallest_input(self) -> int:
-        """The smallest side for which every feature map has at least one pixel."""
         side = 1
         for size, _, padding in reversed(self.convolutions):
             side = 2 * side - 1 + (size - 1 if padding == "VALID" else 0)

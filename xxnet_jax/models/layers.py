@@ -7,18 +7,22 @@ where a lowering is chosen for a backend. Semantics (padding, parameter names, d
 import functools
 import math
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from flax.linen.dtypes import promote_dtype
 
-from xxnet_jax.errors import InvalidArgument
+from xxnet_jax.errors import InvalidArgument, UnknownName
 
 Dtype = Any
 Pooling = Literal["avg", "max"] | None
 Initializer = Callable[..., jax.Array]
+Padding = str | Sequence[tuple[int, int]]
+Stages = Iterator[tuple[str, jax.Array]]
 
 
 class Network(nn.Module):
@@ -26,19 +30,62 @@ class Network(nn.Module):
 
     `network.apply(variables, images, train=False)` maps images `[batch, height, width, channels]` to float32 logits
     `[batch, num_classes]`. With `num_classes=None` there is no classifier: the result is the last feature map
-    `[batch, height', width', features]`, or, with `pooling`, its spatial mean or maximum `[batch, features]`.
+    `[batch, height', width', features]`, or, with `pooling`, its spatial mean or maximum `[batch, features]`. With
+    `final_endpoint` it is the activation of that name, and nothing behind it is computed or has parameters.
+
+    A family implements `features` and `classifier`. Both are generators of the named activations in their order, each
+    made of the one before: what is not asked for is never made.
 
     Attributes:
         num_classes: size of the classifier, or None for features.
         pooling: how features are pooled when `num_classes` is None.
+        final_endpoint: name of the activation to return, or None.
         dtype: dtype of the computation; logits are float32 whatever it is.
         param_dtype: dtype of the parameters.
     """
 
     num_classes: int | None = 1000
     pooling: Pooling = None
+    final_endpoint: str | None = None
     dtype: Dtype = jnp.float32
     param_dtype: Dtype = jnp.float32
+
+    def features(self, x: jax.Array, *, train: bool) -> Stages:
+        """Yield (endpoint, activation) from the images to the last feature map."""
+        raise NotImplementedError
+
+    def classifier(self, x: jax.Array, *, train: bool) -> Stages:
+        """Yield (endpoint, activation) from the last feature map to the logits."""
+        raise NotImplementedError
+
+    def smallest_input(self) -> int:
+        """The smallest side of an image for which every feature map has at least one pixel."""
+        raise NotImplementedError
+
+    @nn.compact
+    def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
+        check_images(images, self.smallest_input())
+        published: dict[str, jax.Array] = {}
+        for name, activation in self._stages(images.astype(self.dtype), train=train):
+            published[name] = self.endpoint(name, activation)
+            if name == self.final_endpoint:
+                return activation
+        if self.final_endpoint is not None:
+            raise UnknownName(f"endpoint of {type(self).__name__}", self.final_endpoint, published)
+        *_, last = published.values()
+        return self.pooled_features(last) if self.num_classes is None else last.astype(jnp.float32)
+
+    def _stages(self, images: jax.Array, *, train: bool) -> Stages:
+        features = images
+        for name, features in self.features(images, train=train):
+            yield name, features
+        if self.num_classes is not None:
+            yield from self.classifier(features, train=train)
+
+    @property
+    def dtypes(self) -> dict[str, Any]:
+        """The options that every layer of the network gets."""
+        return {"dtype": self.dtype, "param_dtype": self.param_dtype}
 
     def endpoint(self, name: str, x: jax.Array) -> jax.Array:
         """Publish activation `x` under `name` in the collection `intermediates`, and return it."""
@@ -92,7 +139,7 @@ def convolve(
     inputs: jax.Array,
     kernel: jax.Array,
     strides: Sequence[int],
-    padding: str | Sequence[tuple[int, int]],
+    padding: Padding,
     **options: Any,
 ) -> jax.Array:
     """`jax.lax.conv_general_dilated`: the one place where a convolution's lowering is chosen.
@@ -121,7 +168,7 @@ def _is_small(
     return plain and feature_group_count == 1 and kernel.ndim == 4 and math.prod(kernel.shape[:3]) <= PATCH_WEIGHTS
 
 
-def _patch_product(images: jax.Array, kernel: jax.Array, padding: str | Sequence[tuple[int, int]]) -> jax.Array:
+def _patch_product(images: jax.Array, kernel: jax.Array, padding: Padding) -> jax.Array:
     height, width, channels, features = kernel.shape
     if isinstance(padding, str):
         padding = jax.lax.padtype_to_pads(images.shape[1:3], (height, width), (1, 1), padding)
@@ -178,3 +225,158 @@ def dropout(x: jax.Array, rate: float, *, train: bool, name: str | None = None) 
     Draws from the rng stream "dropout" (Srivastava et al., 2014, section 10).
     """
     return nn.Dropout(rate, deterministic=not train, name=name)(x)
+
+
+def initializer(name: str, known: Mapping[str, Initializer]) -> Initializer:
+    """The initializer `name` of a family.
+
+    Raises:
+        ValueError: the family has none of that name.
+    """
+    if name not in known:
+        raise UnknownName("initialization", name, known)
+    return known[name]
+
+
+class BatchNorm(nn.BatchNorm):
+    """`flax.linen.BatchNorm` (parameters `scale`, `bias`; statistics `mean`, `var`), the one of every network.
+
+    Statistics are those of the batch while training, over all devices, and the running ones otherwise; both float32.
+    The running variance is the biased one, as in Keras (Ioffe and Szegedy, 2015).
+    """
+
+
+@dataclass(frozen=True)
+class Norm:
+    """How a family normalizes its convolutions.
+
+    Attributes:
+        momentum: of the running statistics: running = momentum * running + (1 - momentum) * batch.
+        epsilon: added to the variance.
+        scale: whether there is a scale (gamma); there always is a bias (beta).
+    """
+
+    momentum: float = 0.99
+    epsilon: float = 1e-3
+    scale: bool = True
+
+
+class ConvUnit(nn.Module):
+    """Convolution, batch normalization if there is one, activation: the brick of the families from 2014 on.
+
+    Parameters: `conv/kernel`, `conv/bias` where there is no norm or `use_bias` says so, `bn/scale`, `bn/bias`.
+
+    Attributes:
+        features: of the output.
+        kernel_size: height and width.
+        strides: of rows and columns.
+        padding: as in `flax.linen.Conv`.
+        norm: of the output, or None.
+        use_bias: of the convolution; by default where there is no norm.
+        activation: after the norm, or None.
+        groups: the channels are divided into so many groups, each convolved by itself.
+        kernel_init, bias_init: initializers of the convolution.
+        dtype, param_dtype: of computation and parameters.
+    """
+
+    features: int
+    kernel_size: tuple[int, int]
+    strides: tuple[int, int] = (1, 1)
+    padding: Padding = "SAME"
+    norm: Norm | None = None
+    use_bias: bool | None = None
+    activation: Callable[[jax.Array], jax.Array] | None = nn.relu
+    groups: int = 1
+    kernel_init: Initializer = nn.initializers.lecun_normal()
+    bias_init: Initializer = nn.initializers.zeros
+    dtype: Dtype = jnp.float32
+    param_dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        dtypes: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        x = Conv(
+            self.features,
+            self.kernel_size,
+            self.strides,
+            self.padding,
+            use_bias=self.norm is None if self.use_bias is None else self.use_bias,
+            feature_group_count=self.groups,
+            kernel_init=self.kernel_init,
+            bias_init=self.bias_init,
+            **dtypes,
+            name="conv",
+        )(x)
+        if self.norm is not None:
+            x = BatchNorm(
+                use_running_average=not train,
+                momentum=self.norm.momentum,
+                epsilon=self.norm.epsilon,
+                use_scale=self.norm.scale,
+                **dtypes,
+                name="bn",
+            )(x)
+        return x if self.activation is None else self.activation(x)
+
+
+def local_response_norm(x: jax.Array, radius: int, bias: float, alpha: float, beta: float) -> jax.Array:
+    """x / (bias + alpha * sum of x^2 over the channels at most `radius` away)^beta, [batch, height, width, channels].
+
+    The form of TensorFlow, alpha for each square. AlexNet's paper (section 3.3) has n = 2 radius + 1 = 5 channels, bias
+    2, alpha 1e-4, beta .75. Caffe and PyTorch divide alpha by n.
+    """
+    squares = jnp.square(x.astype(jnp.float32))
+    padded = jnp.pad(squares, ((0, 0), (0, 0), (0, 0), (radius, radius)))
+    channels = x.shape[-1]
+    near = functools.reduce(operator.add, (padded[..., i : i + channels] for i in range(2 * radius + 1)))
+    return (x / (bias + alpha * near) ** beta).astype(x.dtype)
+
+
+def adaptive_avg_pool(x: jax.Array, rows: int, columns: int) -> jax.Array:
+    """Means of `rows` x `columns` regions that cover `x` [batch, height, width, channels], as PyTorch divides it.
+
+    Region i of n covers the pixels from floor(i h / n) to ceil((i + 1) h / n).
+    """
+    for axis, count in ((1, rows), (2, columns)):
+        size = x.shape[axis]
+        if size == count:
+            continue
+        edges = [(i * size // count, -(-(i + 1) * size // count)) for i in range(count)]
+        parts = [jnp.mean(jax.lax.slice_in_dim(x, *edge, axis=axis), axis=axis, keepdims=True) for edge in edges]
+        x = jnp.concatenate(parts, axis=axis)
+    return x
+
+
+class DenseOnMap(nn.Module):
+    """A dense layer on a feature map of `size` x `size` pixels, applied to every window of that size of a larger map.
+
+    Parameters are those of `flax.linen.Dense` on the flattened map, [size * size * channels, features]: as a
+    convolution they give one set of weights for images of any size (VGG's paper, section 3.2).
+
+    Attributes:
+        features: of the output.
+        size: of the window.
+        kernel_init, bias_init: initializers.
+        dtype, param_dtype: of computation and parameters.
+    """
+
+    features: int
+    size: int
+    kernel_init: Initializer = nn.initializers.lecun_normal()
+    bias_init: Initializer = nn.initializers.zeros
+    dtype: Dtype = jnp.float32
+    param_dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """[batch, height, width, channels] to [batch, height - size + 1, width - size + 1, features]."""
+        channels = x.shape[-1]
+        shape = (self.size * self.size * channels, self.features)
+        kernel = self.param("kernel", self.kernel_init, shape, self.param_dtype)
+        bias = self.param("bias", self.bias_init, (self.features,), self.param_dtype)
+        x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
+        if x.shape[1:3] == (self.size, self.size):
+            return (x.reshape(len(x), -1) @ kernel + bias[None])[:, None, None, :]
+        kernel = kernel.reshape(self.size, self.size, channels, self.features)
+        y = convolve(x, kernel, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+        return y + bias.reshape(1, 1, 1, -1)

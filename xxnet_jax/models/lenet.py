@@ -39,8 +39,8 @@ from xxnet_jax.models.layers import (
     Dtype,
     Initializer,
     Network,
+    Stages,
     avg_pool,
-    check_images,
     convolve,
     dropout,
     max_pool,
@@ -177,62 +177,36 @@ class LeNet(Network):
     dense_bias: Initializer = zeros
     names: tuple[str, ...] = ("C1", "S2", "C3", "S4", "C5", "F6", "output")
 
-    @nn.compact
-    def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
-        check_images(images, self.smallest_input())
+    def features(self, x: jax.Array, *, train: bool) -> Stages:
         if self.connection_table and self.convolutions[:2] != (6, 16):
             raise InvalidArgument(f"Table I connects 6 maps with 16, not {self.convolutions[:2]}")
         names = iter(self.names)
-        activation = ACTIVATIONS[self.activation]
-        dtypes: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-
-        x = images.astype(self.dtype)
         for stage, maps in enumerate(self.convolutions, start=1):
             name = next(names)
             if stage == 2 and self.connection_table:
-                x = TableConv(**dtypes, name=name)(x)
+                layer = TableConv(**self.dtypes, name=name)
             else:
-                x = Conv(
-                    maps,
-                    (5, 5),
-                    padding=self.padding,
-                    kernel_init=self.conv_init,
-                    **dtypes,
-                    name=name,
-                )(x)
-            x = self.endpoint(name, activation(x))
+                layer = Conv(maps, (5, 5), padding=self.padding, kernel_init=self.conv_init, **self.dtypes, name=name)
+            yield name, (x := ACTIVATIONS[self.activation](layer(x)))
             if stage <= 2:
                 name = next(names)
-                x = self.endpoint(name, self.subsample(x, name))
-        if self.num_classes is None:
-            return self.pooled_features(x)
+                yield name, (x := self.subsample(x, name))
 
+    def classifier(self, x: jax.Array, *, train: bool) -> Stages:
+        *hidden, last = self.names[-len(self.dense) - 1 :]
+        options: dict[str, Any] = {"kernel_init": self.dense_init, "bias_init": self.dense_bias, **self.dtypes}
         x = x.reshape(len(x), -1)
-        for units in self.dense:
-            name = next(names)
-            dense = nn.Dense(
-                units,
-                kernel_init=self.dense_init,
-                bias_init=self.dense_bias,
-                **dtypes,
-                name=name,
-            )
-            x = self.endpoint(name, activation(dense(x)))
+        for name, units in zip(hidden, self.dense, strict=True):
+            yield name, (x := ACTIVATIONS[self.activation](nn.Dense(units, **options, name=name)(x)))
             if self.dropout_rate:
                 x = dropout(x, self.dropout_rate, train=train)
-        name = next(names)
+        assert self.num_classes is not None
         if self.output == "rbf":
             codes = jnp.asarray(rbf_codes(self.num_classes, x.shape[-1]), jnp.float32)
             difference = x.astype(jnp.float32)[:, None, :] - codes[None]
-            return self.endpoint(name, -jnp.sum(difference**2, axis=-1))
-        logits = nn.Dense(
-            self.num_classes,
-            kernel_init=self.dense_init,
-            bias_init=self.dense_bias,
-            **dtypes,
-            name=name,
-        )(x)
-        return self.endpoint(name, logits.astype(jnp.float32))
+            yield last, -jnp.sum(difference**2, axis=-1)
+        else:
+            yield last, nn.Dense(self.num_classes, **options, name=last)(x)
 
     def subsample(self, x: jax.Array, name: str) -> jax.Array:
         match self.subsampling:
@@ -245,7 +219,6 @@ class LeNet(Network):
                 return ACTIVATIONS[self.activation](layer(x))
 
     def smallest_input(self) -> int:
-        """The smallest side for which every feature map has at least one pixel."""
         side = 1
         for stage in range(len(self.convolutions), 0, -1):
             if stage <= 2 and self.pool_padding == "VALID":

@@ -74,6 +74,7 @@ def create_model(
     *,
     num_classes: int | Literal["published"] | None = "published",
     pooling: Pooling = None,
+    final_endpoint: str | None = None,
     dtype: Dtype = jnp.float32,
     param_dtype: Dtype = jnp.float32,
     **knobs: Any,
@@ -84,6 +85,7 @@ def create_model(
         name: one of `list_models()`.
         num_classes: size of the classifier; None for features; by default the published number.
         pooling: None, "avg" or "max" for the features; only with `num_classes=None`.
+        final_endpoint: the activation to return in place of logits; nothing behind it is made.
         dtype: of the computation.
         param_dtype: of the parameters.
         **knobs: attributes of the network's class, in place of the variant's values.
@@ -105,6 +107,7 @@ def create_model(
     return entry.network(
         num_classes=num_classes,
         pooling=pooling,
+        final_endpoint=final_endpoint,
         dtype=dtype,
         param_dtype=param_dtype,
         **{**entry.knobs, **knobs},
@@ -137,7 +140,7 @@ def _entry(name: str) -> _Entry:
 
 
 def _check_knobs(name: str, network: type[Network], knobs: dict[str, Any]) -> None:
-    interface = {"parent", "name", "num_classes", "pooling", "dtype", "param_dtype"}
+    interface = {field.name for field in fields(Network)}
     known = {field.name for field in fields(network)} - interface
     for knob in knobs:
         if knob not in known:
