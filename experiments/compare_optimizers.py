@@ -264,7 +264,8 @@ def report(comparison: Comparison, arguments: Arguments, folder: Path) -> str:
         }
         plot_trajectories(problem.function, paths, best, folder / "trajectories.png", title=problem.name)
     at_best = [row for row in chosen if row["learning_rate"] == best[row["optimizer"]]]
-    plot_losses(at_best, best, folder / "losses.png", title=problem.name)
+    quantity = "value" if isinstance(problem, FunctionProblem) else "training loss"
+    plot_losses(at_best, best, folder / "losses.png", title=problem.name, quantity=quantity)
     return table
 
 

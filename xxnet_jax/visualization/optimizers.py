@@ -49,7 +49,9 @@ def plot_rates(rows: Sequence[Row], best: Mapping[str, float], out: Path, *, tit
     _save(figure, out)
 
 
-def plot_losses(rows: Sequence[Row], best: Mapping[str, float], out: Path, *, title: str) -> None:
+def plot_losses(
+    rows: Sequence[Row], best: Mapping[str, float], out: Path, *, title: str, quantity: str = "training loss"
+) -> None:
     """Draw the training loss over the steps at the best rate: mean and range over the seeds, one line per optimizer.
 
     Args:
@@ -57,6 +59,7 @@ def plot_losses(rows: Sequence[Row], best: Mapping[str, float], out: Path, *, ti
         best: optimizer -> rate of the rows, in the order of the legend.
         out: PNG file.
         title: of the picture.
+        quantity: what the loss is.
     """
     figure, axes = _figure((9, 5.5))
     for color, (optimizer, rate) in zip(_colors(best), best.items(), strict=True):
@@ -68,7 +71,7 @@ def plot_losses(rows: Sequence[Row], best: Mapping[str, float], out: Path, *, ti
         losses = np.maximum([curve[:length, 1] for curve in curves], 1e-16)
         axes.plot(steps, losses.mean(axis=0), color=color, label=f"{optimizer} at {rate:g}", linewidth=1.5)
         axes.fill_between(steps, losses.min(axis=0), losses.max(axis=0), color=color, alpha=0.15, linewidth=0)
-    axes.set(yscale="log", xlabel="step", ylabel="training loss", title=title)
+    axes.set(yscale="log", xlabel="step", ylabel=quantity, title=title)
     axes.legend(fontsize="small", ncols=2)
     _save(figure, out)
 
