@@ -1,169 +1,310 @@
-"""Learning rate schedules against their formulas, the scheduled optimizer, and the plateau."""
+"""Learning rate schedules against their formulas and the papers, and the plateau."""
 
+import math
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
-import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xxnet_jax.optimizers import Plateau, ScheduleConfig, create_schedule, list_optimizers, scheduled_optimizer
+from xxnet_jax.optimizers import PAPER_SCHEDULES, Plateau, ScheduleConfig, create_schedule
 
 TOTAL = 1000
 STEPS = np.arange(TOTAL + 1)
+NAMES = get_args(ScheduleConfig.__dataclass_fields__["name"].type)
 
 
-def rates(config: ScheduleConfig, rate: float = 0.1, total: int = TOTAL, steps: np.ndarray = STEPS) -> np.ndarray:
-    """The rate at each of the steps, as a traced step gives it."""
-    return np.asarray(jax.jit(jax.vmap(create_schedule(config, rate, total)))(jnp.asarray(steps)))
+def factors(config: ScheduleConfig, total: int = TOTAL, epoch: int | None = None, steps: Any = STEPS) -> np.ndarray:
+    """What the rate is multiplied with at each of the steps."""
+    return np.asarray(jax.vmap(create_schedule(config, total, epoch))(jnp.asarray(steps)))
 
 
-# float32 powers of exponents up to a hundred: a few units in the sixth digit.
-CLOSE: dict[str, Any] = {"rtol": 1e-5, "atol": 1e-9}
+def compiled_factors(config: ScheduleConfig, steps: Any, **options: Any) -> np.ndarray:
+    """The same as a compiled training step computes it."""
+    schedule = jax.jit(create_schedule(config, **options))
+    return np.array([schedule(jnp.asarray(step)) for step in steps])
 
 
-@pytest.mark.parametrize("name", ["constant", "plateau"])
+# float32 powers of exponents up to a hundred: a few units in the sixth digit; and differences of numbers near one.
+CLOSE: dict[str, Any] = {"rtol": 1e-5, "atol": 2e-7}
+
+# --- Formulas ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["constant", "plateau", "vgg", "resnet"])
 def test_constant(name: Any):
-    """The rate does not change; a plateau's changes by its scale only."""
-    np.testing.assert_allclose(rates(ScheduleConfig(name)), 0.1, **CLOSE)
+    """The factor is one; a plateau's changes by its scale only."""
+    np.testing.assert_array_equal(factors(ScheduleConfig(name)), 1.0)
 
 
 def test_exponential_of_the_notes():
     """0.01 * 0.99^(t / 550), the notes' MNIST schedule, has the values that the notes' arithmetic gives."""
-    schedule = create_schedule(ScheduleConfig("exponential", decay_rate=0.99, decay_steps=550), 0.01, 30_000)
+    schedule = create_schedule(ScheduleConfig("exponential", decay_rate=0.99, every=550), 30_000)
     published = {0: 0.01, 550: 0.0099, 1000: 0.00981893, 10_000: 0.00832990, 30_000: 0.00577989}
     for step, rate in published.items():
-        np.testing.assert_allclose(schedule(step), rate, rtol=1e-5)  # six printed digits
+        np.testing.assert_allclose(0.01 * schedule(step), rate, rtol=1e-5)  # six printed digits
 
 
-@pytest.mark.parametrize("staircase", [False, True])
-def test_exponential(staircase: bool):
-    """r d^(t/k), and r d^floor(t/k) as a staircase."""
-    config = ScheduleConfig("exponential", decay_rate=0.7, decay_steps=90, staircase=staircase)
-    exponent = STEPS // 90 if staircase else STEPS / 90
-    np.testing.assert_allclose(rates(config), 0.1 * 0.7**exponent, **CLOSE)
+@settings(max_examples=10)
+@given(st.floats(0.1, 1), st.integers(7, 2000), st.booleans())
+def test_exponential(rate: float, every: int, staircase: bool):
+    """d^(t/k), and d^floor(t/k) as a staircase."""
+    exponent = STEPS // every if staircase else STEPS / every
+    config = ScheduleConfig("exponential", decay_rate=rate, every=every, staircase=staircase)
+    # A float32 power: its relative error grows with the exponent, up to 143 log(10).
+    np.testing.assert_allclose(factors(config), rate**exponent, rtol=1e-4, atol=1e-37)
 
 
-def test_step_by_decay_steps():
-    """One factor at each multiple of `decay_steps`, at which the rate is the new one already."""
-    expected = 0.1 * 0.5 ** (STEPS // 300)
-    found = rates(ScheduleConfig("step", decay_rate=0.5, decay_steps=300))
-    np.testing.assert_allclose(found[:TOTAL], expected[:TOTAL], **CLOSE)
-    np.testing.assert_allclose(found[[299, 300, 599, 600]], [0.1, 0.05, 0.05, 0.025], **CLOSE)
+def around(turns: Any) -> np.ndarray:
+    """The last steps before the turns, and the first ones after them."""
+    return np.sort(np.concatenate([turns - 1, turns, turns + 1]))
 
 
-def test_step_by_boundaries():
-    """One factor at each boundary, at which the rate is the new one already; `decay_steps` does not count then."""
-    config = ScheduleConfig("step", decay_rate=0.1, boundaries=(320, 480), decay_steps=7)
-    expected = np.where(STEPS < 320, 0.1, np.where(STEPS < 480, 0.01, 0.001))
-    np.testing.assert_allclose(rates(config), expected, **CLOSE)
+@settings(max_examples=10)
+@given(st.floats(0.1, 1), st.integers(1, 2000))
+def test_step(rate: float, every: int):
+    """d^floor(t/k): one factor at each multiple of k, at which the rate is the new one already."""
+    steps = around(np.arange(1, 50) * every)
+    found = factors(ScheduleConfig("step", decay_rate=rate, every=every), total=10**6, steps=steps)
+    np.testing.assert_allclose(found, rate ** (steps // every), rtol=1e-4, atol=1e-37)
 
 
-@pytest.mark.parametrize("final", [0.0, 0.1])
+@pytest.mark.parametrize("every", [1, 47, 100, 121, 235, 550])
+def test_step_is_in_time_when_compiled(every: int):
+    """In a compiled step, too, the rate is the new one at each multiple of k, whatever the compiler makes of t / k."""
+    steps = around(np.arange(1, 9) * every)
+    for config in (
+        ScheduleConfig("step", decay_rate=0.5, every=every),
+        ScheduleConfig("exponential", decay_rate=0.5, every=every, staircase=True),
+    ):
+        found = compiled_factors(config, steps, total_steps=10**6)
+        np.testing.assert_allclose(found, 0.5 ** (steps // every), rtol=1e-5)
+
+
+@settings(max_examples=10)
+@given(st.floats(0.1, 1), st.sets(st.integers(1, TOTAL), min_size=1, max_size=4))
+def test_multistep(rate: float, boundaries: set[int]):
+    """d^n with n boundaries at or before t: at a boundary the rate is the new one already."""
+    config = ScheduleConfig("multistep", decay_rate=rate, boundaries=tuple(sorted(boundaries)))
+    passed = np.sum([boundary <= STEPS for boundary in boundaries], axis=0)
+    np.testing.assert_allclose(factors(config), rate**passed, **CLOSE)
+
+
+@settings(max_examples=10)
+@given(st.floats(0.5, 3), st.floats(0, 1))
+def test_polynomial(power: float, final: float):
+    """f + (1 - f) (1 - t/T)^power: it starts at 1 and ends at f."""
+    found = factors(ScheduleConfig("polynomial", power=power, final_fraction=final))
+    expected = final + (1 - final) * (1 - STEPS / TOTAL) ** power
+    # 1 - t/T is near zero at the end, to 6e-8, of which a power below 1 makes more.
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6 if power >= 1 else 2e-5)
+    np.testing.assert_allclose(found[[0, -1]], [1, final], **CLOSE)
+
+
+@pytest.mark.parametrize("name", ["polynomial", "cosine"])
+@pytest.mark.parametrize("total", [15, 1000])
+def test_end_when_compiled(name: Any, total: int):
+    """In a compiled step the factor is zero at the end of the training and after it, not NaN and not negative."""
+    found = compiled_factors(ScheduleConfig(name, power=1.5), [total, total + 1, 2 * total], total_steps=total)
+    # cos(pi) and 1 - t/T to float32, and its power.
+    np.testing.assert_allclose(found, 0, atol=1e-6)
+    assert np.all(found >= -1e-7)
+
+
+@settings(max_examples=10)
+@given(st.floats(0, 1))
 def test_cosine(final: float):
-    """r (f + (1 - f) (1 + cos(pi t / T)) / 2): it starts at r and ends at f r."""
-    found = rates(ScheduleConfig("cosine", final_fraction=final))
-    expected = 0.1 * (final + (1 - final) * (1 + np.cos(np.pi * STEPS / TOTAL)) / 2)
+    """f + (1 - f) (1 + cos(pi t / T)) / 2: it starts at 1 and ends at f."""
+    found = factors(ScheduleConfig("cosine", final_fraction=final))
     # The cosine is near -1 at the end: an absolute error of float32 there.
-    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-8)
-    np.testing.assert_allclose(found[[0, -1]], [0.1, 0.1 * final], rtol=1e-5, atol=1e-8)
-    assert np.all(np.diff(found) <= 1e-8)
-    assert ScheduleConfig("cosine").depends_on_total_steps
-    assert not ScheduleConfig("exponential", decay_steps=1).depends_on_total_steps
+    expected = final + (1 - final) * (1 + np.cos(np.pi * STEPS / TOTAL)) / 2
+    np.testing.assert_allclose(found, expected, **CLOSE)
+    np.testing.assert_allclose(found[[0, -1]], [1, final], **CLOSE)
+    assert np.all(np.diff(found) <= 1e-7)
 
 
-@pytest.mark.parametrize(
-    "config",
-    [
-        ScheduleConfig("constant"),
-        ScheduleConfig("exponential", decay_rate=0.7, decay_steps=90),
-        ScheduleConfig("exponential", decay_rate=0.7, decay_steps=90, staircase=True),
-        ScheduleConfig("cosine", final_fraction=0.1),
-    ],
-    ids=lambda config: f"{config.name}-{config.staircase}",
-)
-def test_warmup(config: ScheduleConfig):
-    """The rate rises as r t / w over w steps; then the schedule starts, and a cosine still ends at the last step."""
-    w = 40
-    with_warmup = rates(replace(config, warmup_steps=w))
-    np.testing.assert_allclose(with_warmup[:w], 0.1 * STEPS[:w] / w, **CLOSE)
-    np.testing.assert_allclose(with_warmup[w], 0.1, **CLOSE)
-    np.testing.assert_allclose(with_warmup[w:], rates(config, total=TOTAL - w)[: TOTAL + 1 - w], rtol=1e-5, atol=1e-8)
-    if config.name == "cosine":
-        np.testing.assert_allclose(with_warmup[-1], 0.01, rtol=1e-5)
+@pytest.mark.parametrize("name", ["constant", "exponential", "step", "polynomial", "cosine"])
+@settings(max_examples=5)
+@given(warmup=st.integers(1, TOTAL - 1), staircase=st.booleans())
+def test_warmup(name: Any, warmup: int, staircase: bool):
+    """The factor is t/w over w steps; then the schedule starts, over the steps that are left."""
+    config = ScheduleConfig(name, decay_rate=0.7, every=90, staircase=staircase, final_fraction=0.1)
+    found = factors(replace(config, warmup=warmup))
+    np.testing.assert_allclose(found[:warmup], STEPS[:warmup] / warmup, **CLOSE)
+    np.testing.assert_allclose(found[warmup:], factors(config, total=TOTAL - warmup)[: TOTAL + 1 - warmup], **CLOSE)
+    if name in ("polynomial", "cosine"):
+        np.testing.assert_allclose(found[-1], 0.1, rtol=1e-5)
+
+
+def test_warmup_does_not_move_boundaries():
+    """The boundaries of multistep are times of the training, of which the warm-up is a part."""
+    found = factors(ScheduleConfig("multistep", warmup=100, boundaries=(300, 600)))
+    np.testing.assert_allclose(found[[50, 99, 100, 299, 300, 599, 600]], [0.5, 0.99, 1, 1, 0.1, 0.1, 0.01], rtol=1e-6)
+
+
+# --- Units ------------------------------------------------------------------------------------------------------------
+
+EPOCH = 25
+
+
+@pytest.mark.parametrize(("unit", "steps"), [("epochs", EPOCH), ("fraction", TOTAL)])
+@pytest.mark.parametrize("name", ["constant", "exponential", "step", "multistep", "polynomial", "cosine"])
+def test_units(name: Any, unit: Any, steps: int):
+    """Warm-up, `every` and boundaries in epochs or fractions of the training are so many steps."""
+    values: dict[str, Any] = {"warmup": 100, "every": 50, "boundaries": (300, 600)}
+    scaled: dict[str, Any] = {
+        "warmup": 100 / steps,
+        "every": 50 / steps,
+        "boundaries": (300 / steps, 600 / steps),
+    }
+    in_steps = factors(ScheduleConfig(name, **values))
+    np.testing.assert_allclose(factors(ScheduleConfig(name, unit=unit, **scaled), epoch=EPOCH), in_steps, rtol=1e-6)
+
+
+def test_fractions_of_an_epoch():
+    """Half an epoch of 25 steps is 12 steps for a boundary, rounded as Python does, and 12.5 for a decay."""
+    found = factors(ScheduleConfig("multistep", unit="epochs", boundaries=(0.5,)), epoch=EPOCH)
+    assert np.flatnonzero(found < 1)[0] == 12
+    found = factors(ScheduleConfig("step", unit="epochs", every=0.5, decay_rate=0.5), epoch=EPOCH)
+    np.testing.assert_allclose(found, 0.5 ** np.floor(STEPS / 12.5), **CLOSE)
+
+
+# --- The papers -------------------------------------------------------------------------------------------------------
+
+
+def test_all_papers_are_there():
+    """The papers' names are those that the configuration allows beside the formulas."""
+    formulas = {"constant", "exponential", "step", "multistep", "polynomial", "cosine", "plateau"}
+    papers = {"vgg", "googlenet", "xception", "resnet", "resnet_cifar", "densenet", "densenet_imagenet"}
+    assert set(NAMES) == formulas | papers
+    assert set(PAPER_SCHEDULES) == papers
+
+
+@pytest.mark.parametrize(("name", "rate", "every"), [("googlenet", 0.96, 8), ("xception", 0.94, 2)])
+@pytest.mark.parametrize("epoch", [7, 235, 390, 40_036])
+def test_decay_of_googlenet_and_xception(name: Any, rate: float, every: int, epoch: int):
+    """GoogLeNet's rate falls by 4 % every 8 epochs, and Xception's by 6 % every 2: .96^floor(e / 8), .94^floor(e / 2),
+    to the step, in a compiled step."""
+    steps = around(np.arange(1, 10) * every * epoch)
+    found = compiled_factors(ScheduleConfig(name), steps, total_steps=200 * epoch, steps_per_epoch=epoch)
+    np.testing.assert_allclose(found, rate ** (steps // epoch // every), rtol=1e-5)
+
+
+def test_steps_of_resnet_on_cifar():
+    """ResNet's rate on CIFAR is divided by 10 after 32,000 and 48,000 of 64,000 steps."""
+    steps = [0, 31_999, 32_000, 47_999, 48_000, 63_999]
+    found = factors(ScheduleConfig("resnet_cifar"), total=64_000, epoch=391, steps=steps)
+    np.testing.assert_allclose(found, [1, 1, 0.1, 0.1, 0.01, 0.01], rtol=1e-6)
+
+
+@settings(max_examples=10)
+@given(st.integers(4, 200_000))
+def test_steps_of_densenet(total: int):
+    """DenseNet's rate on CIFAR and SVHN is divided by 10 at 50 % and 75 % of the training, whatever its length."""
+    half, three_quarters = round(total / 2), round(0.75 * total)
+    steps = np.array([0, half - 1, half, three_quarters - 1, three_quarters, total])
+    found = factors(ScheduleConfig("densenet"), total=total, steps=steps)
+    expected = np.where(steps < half, 1, np.where(steps < three_quarters, 0.1, 0.01))
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("total", [1, 2, 3])
+def test_densenet_in_very_short_trainings(total: int):
+    """A training of a few steps, as in a trial of the command, is no error, though two boundaries may meet."""
+    found = factors(ScheduleConfig("densenet"), total=total, steps=np.arange(total))
+    assert np.all(np.diff(found) <= 0)
+    assert np.all((found > 0) & (found <= 1))
+
+
+def test_steps_of_densenet_on_imagenet():
+    """DenseNet's rate on ImageNet is divided by 10 at epochs 30 and 60 of 90."""
+    epochs = np.array([0, 29, 30, 59, 60, 89])
+    found = factors(ScheduleConfig("densenet_imagenet"), total=90 * 5005, epoch=5005, steps=epochs * 5005 + 5004)
+    np.testing.assert_allclose(found, [1, 1, 0.1, 0.1, 0.01, 0.01], rtol=1e-6)
+
+
+def test_plateaus_of_vgg_and_resnet():
+    """VGG's rate is divided by 10 when the accuracy stalls, three times in all; ResNet's without a limit."""
+    papers: list[tuple[Any, int | None]] = [("vgg", 3), ("resnet", None)]
+    for name, reductions in papers:
+        config = ScheduleConfig(name, patience=2).resolved()
+        assert (config.name, config.decay_rate, config.patience) == ("plateau", 0.1, 2)
+        assert config.max_reductions == reductions
+        plateau = Plateau(config.decay_rate, config.patience, config.max_reductions)
+        for _ in range(20):
+            plateau = plateau.update(0.5)
+        assert plateau.reductions == (reductions or 9)  # 19 stalled evaluations, of which each two reduce
+
+
+@pytest.mark.parametrize("name", PAPER_SCHEDULES)
+def test_what_a_paper_leaves_open(name: Any):
+    """Warm-up and patience are the user's, in the paper's unit; all else is the paper's, whatever the config says."""
+    paper = PAPER_SCHEDULES[name]
+    config = ScheduleConfig(name, unit=paper.unit, warmup=0.25, patience=9, decay_rate=0.5, every=3, boundaries=(1,))
+    assert config.resolved() == replace(paper, warmup=0.25, patience=9)
+    assert ScheduleConfig(name).resolved() == paper
+    other: Any = next(unit for unit in ("steps", "epochs") if unit != paper.unit)
+    with pytest.raises(ValueError, match=f"'{name}' counts in {paper.unit}"):
+        ScheduleConfig(name, unit=other, warmup=0.25).resolved()
+
+
+def test_what_depends_on_the_length():
+    """A longer run would have had other rates from the start for cosine, polynomial and fractions, and only there."""
+    depend = {name for name in NAMES if ScheduleConfig(name, every=1, boundaries=(1,)).depends_on_total_steps}
+    assert depend == {"cosine", "polynomial", "densenet"}
+    assert ScheduleConfig("step", unit="fraction", every=0.1).depends_on_total_steps
+    for config in (ScheduleConfig("step", every=10), ScheduleConfig("multistep", boundaries=(9,), warmup=3)):
+        np.testing.assert_array_equal(factors(config, total=500), factors(config, total=5000))
+    for name in ("cosine", "polynomial"):
+        assert not np.allclose(factors(ScheduleConfig(name), total=500), factors(ScheduleConfig(name), total=5000))
+
+
+# --- Errors -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"name": "exponential"}, "'exponential' needs decay_steps"),
-        ({"name": "exponential", "decay_steps": 0}, "decay_steps >= 1, got 0"),
-        ({"name": "step"}, "'step' needs decay_steps"),
-        ({"name": "step", "decay_steps": -5}, "decay_steps >= 1, got -5"),
+        ({"name": "exponential"}, "'exponential' needs a positive `every`, got None"),
+        ({"name": "exponential", "every": 0}, "positive `every`, got 0"),
+        ({"name": "step"}, "'step' needs a positive `every`"),
+        ({"name": "step", "every": -5}, "positive `every`, got -5"),
+        ({"name": "step", "every": math.nan}, "positive `every`, got nan"),
+        ({"name": "multistep"}, "'multistep' needs boundaries"),
+        ({"name": "multistep", "boundaries": (200, 100)}, "boundaries, ascending"),
+        ({"name": "multistep", "boundaries": (100, 100)}, "boundaries, ascending"),
+        ({"name": "multistep", "boundaries": (0, 100)}, "boundaries, ascending"),
+        ({"name": "multistep", "boundaries": (5,), "warmup": 5}, "after the warm-up of 5 steps"),
+        ({"name": "multistep", "boundaries": (math.nan,)}, "boundaries, ascending"),
         ({"decay_rate": 0.0}, r"decay_rate must be in \(0, 1\], got 0"),
         ({"decay_rate": 1.5}, r"decay_rate must be in \(0, 1\], got 1.5"),
-        ({"warmup_steps": -1}, "warmup_steps.*got -1"),
-        ({"warmup_steps": TOTAL}, rf"warmup_steps must be in \[0, {TOTAL}\), got {TOTAL}"),
+        ({"decay_rate": math.nan}, r"decay_rate must be in \(0, 1\], got nan"),
+        ({"name": "polynomial", "power": 0.0}, "power must be positive, got 0"),
+        ({"name": "polynomial", "power": math.nan}, "power must be positive, got nan"),
+        ({"name": "cosine", "final_fraction": 1.5}, r"final_fraction must be in \[0, 1\], got 1.5"),
+        ({"name": "cosine", "final_fraction": -0.1}, r"final_fraction must be in \[0, 1\], got -0.1"),
+        ({"warmup": -1}, "warm-up must take 0 steps or more.*got -1"),
+        ({"warmup": TOTAL}, f"fewer than the {TOTAL} of the training; got {TOTAL}"),
+        ({"warmup": 1.0, "unit": "fraction"}, f"fewer than the {TOTAL} of the training; got 1.0 fraction"),
+        ({"warmup": math.nan}, "warm-up must"),
+        ({"warmup": math.inf}, "warm-up must"),
+        ({"unit": "epochs", "warmup": 1}, "needs to know the steps of an epoch"),
+        ({"name": "googlenet"}, "needs to know the steps of an epoch"),
+        ({"name": "cosin"}, "unknown schedule 'cosin'"),
+        ({"unit": "weeks"}, "weeks"),
     ],
 )
 def test_errors(options: dict[str, Any], message: str):
     """A missing or impossible value is a ValueError that names it."""
     with pytest.raises(ValueError, match=message):
-        create_schedule(ScheduleConfig(**options), 0.1, TOTAL)
+        create_schedule(ScheduleConfig(**options), TOTAL)
 
 
-# ------------------------------------------------------------------------------ the optimizer with a schedule
-
-
-def halving(step: Any) -> jax.Array:
-    return 0.8 * 0.5 ** jnp.asarray(step, jnp.float32)
-
-
-def test_rate_and_scale_are_in_the_state():
-    """The state holds the rate that the last update used, that of its step, and a scale of one."""
-    tx = scheduled_optimizer("sgd", halving)
-    params = jnp.array([1.0, -2.0])
-    state: Any = tx.init(params)
-    assert set(state.hyperparams) == {"learning_rate", "rate_scale"}
-    for step in range(3):
-        updates, state = tx.update(jnp.ones(2), state, params)
-        np.testing.assert_allclose(np.asarray(updates), -0.8 * 0.5**step, rtol=1e-6)
-        np.testing.assert_allclose(state.hyperparams["learning_rate"], 0.8 * 0.5**step, rtol=1e-6)
-        assert float(state.hyperparams["rate_scale"]) == 1
-
-
-def test_scale_multiplies_the_update_and_compiles_nothing():
-    """With `rate_scale` set to .1 the update of sgd is a tenth until it is set again, in one compiled function."""
-    tx = scheduled_optimizer("sgd", lambda step: 0.5)
-    params = jnp.array([1.0, -2.0])
-    update = jax.jit(chex.assert_max_traces(tx.update, 1))
-    state: Any = tx.init(params)
-    for scale in (1.0, 0.1, 0.1, 0.01):
-        state.hyperparams["rate_scale"] = jnp.full((), scale, jnp.float32)
-        updates, state = update(params, state, params)
-        np.testing.assert_allclose(updates, -0.5 * scale * np.array([1, -2]), rtol=1e-6)
-        np.testing.assert_allclose(state.hyperparams["rate_scale"], scale)
-
-
-@pytest.mark.parametrize("name", list_optimizers())
-def test_every_optimizer_can_be_scheduled(name: str):
-    """Of two equal histories the one with half the scale takes half the step, for each of the optimizers."""
-    tx = scheduled_optimizer(name, lambda step: 0.5)
-    gradient = jnp.array([1.0, -0.3, 0.0])
-    state: Any = tx.init(gradient)
-    _, state = tx.update(gradient, state, gradient)
-    full, _ = tx.update(2 * gradient, state, gradient)
-    state.hyperparams["rate_scale"] = jnp.full((), 0.5, jnp.float32)
-    half, _ = tx.update(2 * gradient, state, gradient)
-    np.testing.assert_allclose(np.asarray(half), np.asarray(full) / 2, rtol=1e-6)
-    assert np.any(np.asarray(full) != 0)
-
-
-# ------------------------------------------------------------------------------ plateau
+# --- The plateau -----------------------------------------------------------------------------------------------------
 
 
 def after(plateau: Plateau, values: list[float]) -> list[float]:

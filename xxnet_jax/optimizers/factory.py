@@ -5,6 +5,7 @@ correction, on where accumulators start, and on every default rate. `like` says 
 of this file is the whole difference. Frameworks are followed as they are installed: the tests run them side by side.
 """
 
+import inspect
 import numbers
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ from xxnet_jax.optimizers.rules import (
     scale_by_adam_epsilon_hat,
     scale_by_adamax,
     scale_by_nadam,
+    scale_by_rmsprop_of_notes,
 )
 
 Like = Literal["paper", "optax", "keras", "torch", "notes"]
@@ -108,7 +110,7 @@ def create_optimizer(
     learning_rate: optax.ScalarOrSchedule | None = None,
     *,
     like: Like | str = "paper",
-    **hyperparameters: Hyperparameter,
+    **hyperparameters: Hyperparameter | None,
 ) -> optax.GradientTransformation:
     """An optimizer by name, in a named convention: `create_optimizer("nadam", learning_rate=1e-3)`.
 
@@ -118,7 +120,8 @@ def create_optimizer(
             `default_learning_rate(name, like)`.
         like: "paper", the published algorithm; "optax", "keras" or "torch", equal to that library; "notes", the notes'
             classes with their printed slips mended.
-        **hyperparameters: in place of the defaults that `optimizer_info(name)` lists; numbers or traced scalars.
+        **hyperparameters: in place of the defaults that `optimizer_info(name)` lists; numbers or traced scalars, None
+            for the default.
 
     Returns:
         A transformation that composes with all of Optax. `nesterov` moves the look-ahead point w + momentum * v: the
@@ -130,7 +133,8 @@ def create_optimizer(
     """
     convention = _convention(name, like)
     known = convention.hyperparameters
-    for hyperparameter, value in hyperparameters.items():
+    given = {hyperparameter: value for hyperparameter, value in hyperparameters.items() if value is not None}
+    for hyperparameter, value in given.items():
         if hyperparameter not in known:
             raise InvalidArgument(
                 f"{name} (like='{like}') has no hyperparameter '{hyperparameter}': it has learning_rate"
@@ -141,7 +145,7 @@ def create_optimizer(
         learning_rate = default_learning_rate(name, like)
     if not callable(learning_rate):
         _check_range("learning_rate", learning_rate)
-    return convention.build(learning_rate, **{**known, **hyperparameters})
+    return convention.build(learning_rate, **{**known, **given})
 
 
 def _convention(name: str, like: str) -> Convention:
@@ -171,7 +175,7 @@ def _check_range(name: str, value: Any) -> None:
     if isinstance(value, Tracer):
         return
     if isinstance(value, jax.Array | np.ndarray) and value.ndim == 0:
-        value = float(value)
+        value = value.item()
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise InvalidArgument(f"{name} must be a number, got {value!r}")
     if not within(float(value)):
@@ -211,10 +215,6 @@ def _rmsprop(*, eps_in_sqrt: bool, rate_in_buffer: bool) -> Callable[..., optax.
         return optax.chain(scale, (_before if rate_in_buffer else _after)(_momentum)(learning_rate, momentum=momentum))
 
     return build
-
-
-def _rmsprop_of_notes(decay: Any, eps: Any) -> optax.GradientTransformation:
-    return optax.scale_by_rms(decay, eps=0.0, initial_scale=eps)
 
 
 def _adagrad_of_notes(eps: Any) -> optax.GradientTransformation:
@@ -323,7 +323,7 @@ def _table() -> dict[str, OptimizerInfo]:
                     {"decay": 0.99, "eps": 1e-8, "momentum": 0.0},
                     0.01,
                 ),
-                "notes": Convention(_after(_rmsprop_of_notes), {"decay": 0.999, "eps": 1e-8}, 1e-3, _NOTES),
+                "notes": Convention(_after(scale_by_rmsprop_of_notes), {"decay": 0.999, "eps": 1e-8}, 1e-3, _NOTES),
             },
         ),
         OptimizerInfo(
@@ -435,3 +435,19 @@ def _table() -> dict[str, OptimizerInfo]:
 
 
 OPTIMIZERS = _table()
+
+
+def _signature() -> inspect.Signature:
+    """`create_optimizer`'s with every hyperparameter by name: `optax.inject_hyperparams` looks for them there."""
+    names = dict.fromkeys(
+        name
+        for info in OPTIMIZERS.values()
+        for convention in info.conventions.values()
+        for name in convention.hyperparameters
+    )
+    *named, _ = inspect.signature(create_optimizer).parameters.values()
+    options = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None) for name in names]
+    return inspect.Signature([*named, *options], return_annotation=optax.GradientTransformation)
+
+
+create_optimizer.__signature__ = _signature()  # type: ignore[attr-defined]

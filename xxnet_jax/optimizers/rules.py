@@ -30,9 +30,9 @@ class Moments(NamedTuple):
 
 
 class Accumulator(NamedTuple):
-    """Sums of squared gradients."""
+    """Sums, or averages, of squared gradients."""
 
-    sum_of_squares: Any
+    squares: Any
 
 
 class Accumulators(NamedTuple):
@@ -50,9 +50,23 @@ def scale_by_adagrad(initial_accumulator_value: Scalar, eps: Scalar) -> optax.Gr
 
     def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
         del params
-        sums = jax.tree.map(lambda g, r: r + g * g, updates, state.sum_of_squares)
+        sums = jax.tree.map(lambda g, r: r + g * g, updates, state.squares)
         direction = jax.tree.map(lambda g, r: _quotient(g, jnp.sqrt(r) + eps), updates, sums)
         return direction, Accumulator(sums)
+
+    return optax.GradientTransformation(init, update)
+
+
+def scale_by_rmsprop_of_notes(decay: Scalar, eps: Scalar) -> optax.GradientTransformation:
+    """r = decay r + (1 - decay) g^2; g / sqrt(r), with r starting at eps; 0 / 0, when r has decayed to 0, is 0."""
+
+    def init(params: Any) -> Accumulator:
+        return Accumulator(jax.tree.map(lambda p: jnp.full_like(p, eps), params))
+
+    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+        del params
+        r = _moving_average(jax.tree.map(jnp.square, updates), state.squares, decay)
+        return jax.tree.map(lambda g, r: _quotient(g, jnp.sqrt(r)), updates, r), Accumulator(r)
 
     return optax.GradientTransformation(init, update)
 
@@ -70,7 +84,9 @@ def scale_by_adadelta_of_notes(rho: Scalar, eps: Scalar) -> optax.GradientTransf
     def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
         del params
         r = _moving_average(jax.tree.map(jnp.square, updates), state.squared_gradients, rho)
-        direction = jax.tree.map(lambda g, r, s: g * jnp.sqrt(_quotient(s, r)), updates, r, state.squared_updates)
+        direction = jax.tree.map(
+            lambda g, r, s: _quotient(g * jnp.sqrt(s), jnp.sqrt(r)), updates, r, state.squared_updates
+        )
         s = _moving_average(jax.tree.map(jnp.square, direction), state.squared_updates, rho)
         return direction, Accumulators(r, s)
 

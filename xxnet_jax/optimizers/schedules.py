@@ -1,9 +1,13 @@
 """Learning rates as functions of the step, and reduction on a plateau of a validation metric."""
 
+import itertools
 import math
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from typing import Literal
 
+import jax
+import jax.numpy as jnp
 import optax
 
 from xxnet_jax.errors import InvalidArgument
@@ -95,10 +99,10 @@ PAPER_SCHEDULES: dict[str, ScheduleConfig] = {
 def create_schedule(config: ScheduleConfig, total_steps: int, steps_per_epoch: int | None = None) -> optax.Schedule:
     """What the learning rate is multiplied with at step t (the first is 0), for decay rate d and k steps a factor:
 
-    constant 1; exponential d^(t/k), with floor(t/k) as a staircase; step d^floor(t/k); multistep d^n with n boundaries
-    at or before t; polynomial f + (1 - f) (1 - t/T)^power and cosine f + (1 - f) (1 + cos(pi t / T)) / 2 over the T
-    steps after the warm-up (Loshchilov and Hutter, 2017); plateau 1, to be scaled by `Plateau`. Warm-up takes w steps,
-    with t / w, and the schedule starts after it; boundaries count from the start of the training.
+    constant 1; exponential d^(t/k), as a staircase d^floor(t/k); step d^floor(t/k); multistep d^n with n boundaries at
+    or before t; polynomial f + (1 - f) (1 - t/T)^power and cosine f + (1 - f) (1 + cos(pi t / T)) / 2 over the T steps
+    after the warm-up (Loshchilov and Hutter, 2017); plateau 1, to be scaled by `Plateau`. Warm-up takes w steps, with
+    t / w, and the schedule starts after it; boundaries count from the start of the training.
 
     Args:
         config: which one.
@@ -110,10 +114,10 @@ def create_schedule(config: ScheduleConfig, total_steps: int, steps_per_epoch: i
     """
     config = config.resolved()
     unit = _steps_per_unit(config.unit, total_steps, steps_per_epoch)
-    warmup = round(config.warmup * unit)
-    if config.warmup < 0 or warmup >= max(total_steps, 1):
+    if not (0 <= config.warmup < math.inf and (warmup := round(config.warmup * unit)) < max(total_steps, 1)):
         raise InvalidArgument(
-            f"the warm-up must take 0 steps or more, and fewer than the {total_steps} of the training; got {warmup}"
+            f"the warm-up must take 0 steps or more, and fewer than the {total_steps} of the training; "
+            f"got {config.warmup} {config.unit}"
         )
     if not 0 < config.decay_rate <= 1:
         raise InvalidArgument(f"decay_rate must be in (0, 1], got {config.decay_rate}")
@@ -124,28 +128,53 @@ def create_schedule(config: ScheduleConfig, total_steps: int, steps_per_epoch: i
         case "constant" | "plateau":
             schedule = optax.constant_schedule(1.0)
         case "exponential" | "step":
-            if not config.every or not config.every * unit > 0:
+            if not (config.every and 0 < config.every * unit < math.inf):
                 raise InvalidArgument(f"schedule '{config.name}' needs a positive `every`, got {config.every}")
             staircase = config.staircase or config.name == "step"
-            schedule = optax.exponential_decay(1.0, config.every * unit, config.decay_rate, staircase=staircase)  # type: ignore[arg-type]
+            schedule = _exponential(config.decay_rate, config.every * unit, staircase=staircase)
         case "multistep":
-            steps = [round(boundary * unit) - warmup for boundary in config.boundaries]
-            if not steps or steps != sorted({step for step in steps if step > 0}):
+            boundaries = config.boundaries
+            ascending = all(a < b for a, b in itertools.pairwise((config.warmup, *boundaries, math.inf)))
+            if not boundaries or not ascending:
                 raise InvalidArgument(
-                    f"schedule 'multistep' needs boundaries, ascending and after the warm-up of {warmup} steps, "
-                    f"got {config.boundaries} in {config.unit}"
+                    f"schedule 'multistep' needs boundaries, ascending and after the warm-up of "
+                    f"{config.warmup} {config.unit}, got {boundaries}"
                 )
-            schedule = optax.piecewise_constant_schedule(1.0, dict.fromkeys(steps, config.decay_rate))
+            schedule = _multistep(config.decay_rate, [round(boundary * unit) - warmup for boundary in boundaries])
         case "polynomial":
             if not config.power > 0:
                 raise InvalidArgument(f"power must be positive, got {config.power}")
-            schedule = optax.polynomial_schedule(1.0, config.final_fraction, config.power, remaining)
+            schedule = _polynomial(config.final_fraction, config.power, remaining)
         case "cosine":
             schedule = optax.cosine_decay_schedule(1.0, remaining, config.final_fraction)
         case other:
             raise InvalidArgument(f"unknown schedule '{other}'")
     if warmup:
         schedule = optax.join_schedules([optax.linear_schedule(0.0, 1.0, warmup), schedule], [warmup])
+    return schedule
+
+
+# Compiled, t / k may be t * (1 / k), a rounding below the whole number that it should be: so integers are divided.
+
+
+def _exponential(rate: float, every: float, *, staircase: bool) -> optax.Schedule:
+    period = max(Fraction(every).limit_denominator(100), Fraction(1, 100))
+
+    def exponent(step: jax.typing.ArrayLike) -> jax.typing.ArrayLike:
+        return jnp.asarray(step) * period.denominator // period.numerator if staircase else step / every
+
+    return lambda step: rate ** exponent(step)
+
+
+def _multistep(rate: float, boundaries: list[int]) -> optax.Schedule:
+    return lambda step: rate ** jnp.sum(jnp.asarray(step) >= jnp.asarray(boundaries))
+
+
+def _polynomial(final_fraction: float, power: float, steps: int) -> optax.Schedule:
+    def schedule(step: jax.typing.ArrayLike) -> jax.Array:
+        left = jnp.maximum(steps - jnp.asarray(step), 0) / steps
+        return final_fraction + (1 - final_fraction) * left**power
+
     return schedule
 
 
@@ -159,6 +188,8 @@ def _steps_per_unit(unit: Unit, total_steps: int, steps_per_epoch: int | None) -
             if steps_per_epoch is None:
                 raise InvalidArgument("a schedule in epochs needs to know the steps of an epoch")
             return steps_per_epoch
+        case other:
+            raise InvalidArgument(f"unknown unit '{other}': steps, epochs or fraction")
 
 
 @dataclass(frozen=True)

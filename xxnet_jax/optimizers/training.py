@@ -1,5 +1,6 @@
 """An optimizer as a training run needs it: a scheduled rate, clipping, weight decay, frozen and slower parameters."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -9,7 +10,7 @@ import jax.numpy as jnp
 import optax
 
 from xxnet_jax.errors import InvalidArgument
-from xxnet_jax.optimizers.factory import Hyperparameter, create_optimizer, default_learning_rate
+from xxnet_jax.optimizers.factory import Hyperparameter, create_optimizer, default_learning_rate, optimizer_info
 from xxnet_jax.parameters import matches, parameter_paths
 
 
@@ -30,10 +31,10 @@ class ParameterGroups:
     weight_decay_pattern: str = "kernel$"
 
     def __post_init__(self) -> None:
-        if self.weight_decay < 0:
-            raise InvalidArgument(f"weight_decay must not be negative, got {self.weight_decay}")
+        if not 0 <= self.weight_decay < math.inf:
+            raise InvalidArgument(f"weight_decay must be a number of at least 0, got {self.weight_decay}")
         for pattern, factor in self.rate_factors.items():
-            if not factor > 0:
+            if not 0 < factor < math.inf:
                 raise InvalidArgument(f"the rate factor of '{pattern}' must be positive, got {factor}; 0 is --freeze")
 
     def frozen(self, params: Any) -> Any:
@@ -159,13 +160,16 @@ def training_optimizer(
         ValueError: what `create_optimizer` raises; or, when the state is made, a pattern that matches nothing.
     """
     for label, value in (("clip_value", clip_value), ("clip_norm", clip_norm)):
-        if value is not None and not value > 0:
+        if value is not None and not 0 < value < math.inf:
             raise InvalidArgument(f"{label} must be positive, got {value}")
     groups = groups or ParameterGroups()
     if learning_rate is None:
         learning_rate = default_learning_rate(name, like)
     constants = dict(hyperparameters or {})
     create_optimizer(name, learning_rate, like=like, **constants)  # a wrong value is an error now
+    convention = optimizer_info(name).conventions[like]
+    if missing := [key for key in traced if key not in constants]:
+        raise InvalidArgument(f"traced hyperparameters {missing} need a value in `hyperparameters`")
     variable = {key: constants.pop(key) for key in traced}
 
     def transformation(hyperparams: dict[str, jax.Array]) -> optax.GradientTransformation:
@@ -173,8 +177,8 @@ def training_optimizer(
         steps = [optax.clip(clip_value)] if clip_value is not None else []
         if clip_norm is not None:
             steps.append(optax.clip_by_global_norm(clip_norm))
-        options = {**constants, **{key: hyperparams[key] for key in variable}}
-        rule = optax.chain(*steps, create_optimizer(name, rate, like=like, **options))
+        options = {**convention.hyperparameters, **constants, **{key: hyperparams[key] for key in variable}}
+        rule = optax.chain(*steps, convention.build(rate, **options))  # unjudged: a warm-up begins at rate 0
         if groups.freeze:
             rule = optax.partition({True: _stand_still(), False: rule}, groups.frozen)
         steps: list[optax.GradientTransformation] = [rule]
@@ -187,15 +191,28 @@ def training_optimizer(
     def init(params: Any) -> TrainingState:
         step = jnp.zeros((), jnp.int32)
         start = {"learning_rate": learning_rate, "schedule": schedule(step), "rate_scale": 1.0, **variable}
-        hyperparams = {key: jnp.asarray(value, float) for key, value in start.items()}
+        hyperparams = {key: _scalar(value) for key, value in start.items()}
+        groups.factors(params)  # a pattern that matches nothing is an error now
+        if groups.weight_decay:
+            groups.decayed(params)
         return TrainingState(step, hyperparams, transformation(hyperparams).init(params))
 
     def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, TrainingState]:
-        hyperparams = {**state.hyperparams, "schedule": jnp.asarray(schedule(state.step), float)}
-        updates, inner_state = transformation(hyperparams).update(updates, state.inner_state, params)
+        hyperparams = {**state.hyperparams, "schedule": _scalar(schedule(state.step))}
+        scaled, inner_state = transformation(hyperparams).update(updates, state.inner_state, params)
+        # The hyperparameters are float32 whatever the parameters are.
+        updates, inner_state = _in_dtypes_of((updates, state.inner_state), (scaled, inner_state))
         return updates, TrainingState(state.step + 1, hyperparams, inner_state)
 
     return optax.GradientTransformation(init, update)
+
+
+def _scalar(value: jax.typing.ArrayLike) -> jax.Array:
+    return jnp.asarray(value, jnp.result_type(float))  # not `float`, which would be a weak type
+
+
+def _in_dtypes_of(old: Any, new: Any) -> Any:
+    return jax.tree.map(lambda a, b: b.astype(a.dtype), old, new)
 
 
 def _stand_still() -> optax.GradientTransformation:
