@@ -138,6 +138,27 @@ def test_the_order_changes_with_epoch_and_seed_alone(kind: str):
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@settings(max_examples=5)
+@given(seeds=st.tuples(st.integers(0, 2**31), st.integers(0, 2**31)))
+def test_with_seed_changes_the_order_alone(kind: str, seeds: tuple[int, int]):
+    """`with_seed` gives the batches of a loader that was made with that seed, the arrays are shared and not copied, and
+    the loader itself goes on as before, also in the middle of an epoch."""
+    old, new = seeds
+    loader = make(kind, 20, 3, train=True, seed=old)
+    running = loader.batches()
+    begun = [next(running)]
+    other = loader.with_seed(new)
+    assert_same_batches(read(other, 9), read(make(kind, 20, 3, train=True, seed=new), 9))
+    assert_same_batches(read(loader, 9), read(make(kind, 20, 3, train=True, seed=old), 9))
+    assert (loader.seed, other.seed, other.batches_per_epoch) == (old, new, loader.batches_per_epoch)
+    assert all(one is two for one, two in zip(*map(jax.tree.leaves, (loader.resident, other.resident)), strict=True))
+    begun += islice(running, 8)
+    for one, two in zip(begun, make(kind, 20, 3, train=True, seed=old).batches(), strict=False):
+        for key in one:
+            np.testing.assert_array_equal(one[key], two[key])
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_examples_left_over_by_one_epoch_come_in_others(kind: str):
     """With 10 examples and batches of 4 two are left over; in eight epochs each example is met."""
     found = numbers(read(make(kind, 10, 4, train=True, seed=3), 16))

@@ -164,7 +164,7 @@ def test_values_out_of_range(name: str, like: str):
 @every_definition
 def test_rates_out_of_range(name: str, like: str):
     """A rate that is zero, negative, infinite, NaN or no number is a ValueError that shows it."""
-    for rate in [0, 0.0, -1e-3, -1, np.float32(-0.1), jnp.asarray(0.0), math.inf, *NAN]:
+    for rate in [0, 0.0, -1e-3, -1, np.float32(-0.1), jnp.asarray(-0.1), math.inf, *NAN]:
         with pytest.raises(ValueError, match=r"^learning_rate must be positive, got"):
             create_optimizer(name, rate, like=like)
     for rate in NOT_NUMBERS:

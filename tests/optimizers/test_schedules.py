@@ -173,6 +173,15 @@ def test_fractions_of_an_epoch():
     np.testing.assert_allclose(found, 0.5 ** np.floor(STEPS / 12.5), **CLOSE)
 
 
+def test_periods_and_trainings_beyond_int32():
+    """A period longer than the integers of a step is never over; after many steps a third of an epoch is still one."""
+    assert factors(ScheduleConfig("step", every=3e9), steps=[0, 10**6, 2**31 - 1]) == pytest.approx([1, 1, 1])
+    config = ScheduleConfig("step", unit="epochs", every=0.33, decay_rate=0.9999)
+    (found,) = factors(config, epoch=1001, steps=[30_000_000])
+    # 90,818 factors of .9999 in float32; the turns may be a little off.
+    np.testing.assert_allclose(found, 0.9999 ** (30_000_000 / 330.33), rtol=2e-2)
+
+
 # --- The papers -------------------------------------------------------------------------------------------------------
 
 

@@ -162,7 +162,7 @@ def test_states_share_a_compiled_step(name: str):
         for _ in range(2):
             change, state = update(state)
             found.append(change["w"])
-        plain = create_optimizer(name, rate, **values)
+        plain = create_optimizer(name, rate, like="paper", **values)
         after, expected = plain.init(params), []
         for _ in range(2):
             change: Any

@@ -13,8 +13,10 @@ def test_a_recipe_survives_json():
     """What was written as JSON is read as the same recipe, nested schedule and knobs included."""
     recipe = Recipe(
         model_options={"activation": "relu", "dropout_rate": 0.5},
-        schedule=ScheduleConfig(name="step", boundaries=(10, 20)),
+        schedule=ScheduleConfig(name="multistep", boundaries=(10, 20)),
         steps=30,
+        freeze=("^C1/", "bias$"),
+        rate_factors={"^F6/": 0.1},
     )
     assert recipe_from_json(json.loads(json.dumps(dataclasses.asdict(recipe)))) == recipe
 
@@ -33,7 +35,17 @@ def test_json_with_unknown_fields_is_refused():
         ({"seed": 1}, True),
         ({"batch_size": 7}, True),
         ({"data": "idx:elsewhere"}, True),
-        ({"schedule": ScheduleConfig(warmup_steps=3)}, True),
+        ({"schedule": ScheduleConfig(warmup=3)}, True),
+        ({"like": "torch"}, True),
+        ({"optimizer_options": {"b1": 0.8}}, True),
+        ({"freeze": ("^C1/",)}, True),
+        ({"rate_factors": {"^C1/": 0.5}}, True),
+        ({"weight_decay": 0.1}, True),
+        ({"weight_decay_pattern": "bias$"}, True),
+        ({"clip_norm": 1.0}, True),
+        ({"clip_value": 1.0}, True),
+        ({"accumulate": 2}, True),
+        ({"polyak_from": 5}, True),
         ({"epochs": 99}, False),
         ({"steps": 99}, False),
         ({"log_every": 3}, False),
@@ -56,10 +68,19 @@ def test_what_a_resumed_run_may_change(change, matters):
 
 def test_length_and_cadence_matter_where_the_result_depends_on_them():
     """A cosine depends on the number of steps; a plateau and early stopping depend on when is evaluated."""
-    cosine = Recipe(schedule=ScheduleConfig(name="cosine"))
-    assert differences(cosine, dataclasses.replace(cosine, epochs=99))
-    plateau = Recipe(schedule=ScheduleConfig(name="plateau"))
-    assert differences(plateau, dataclasses.replace(plateau, evaluate_every=3))
+    for schedule in (
+        ScheduleConfig(name="cosine"),
+        ScheduleConfig(name="polynomial"),
+        ScheduleConfig(name="densenet"),
+        ScheduleConfig(unit="fraction", warmup=0.1),
+    ):
+        recipe = Recipe(schedule=schedule)
+        assert differences(recipe, dataclasses.replace(recipe, epochs=99)), schedule
+    multistep = Recipe(schedule=ScheduleConfig(name="multistep", unit="epochs", boundaries=(2, 3)))
+    assert not differences(multistep, dataclasses.replace(multistep, epochs=99))
+    for name in ("plateau", "vgg", "resnet"):
+        plateau = Recipe(schedule=ScheduleConfig(name=name))
+        assert differences(plateau, dataclasses.replace(plateau, evaluate_every=3))
     stopping = Recipe(early_stopping=3)
     assert differences(stopping, dataclasses.replace(stopping, evaluate_every=3))
 
@@ -72,6 +93,11 @@ def test_length_and_cadence_matter_where_the_result_depends_on_them():
         ({"steps": -1}, "steps"),
         ({"l2": -1.0}, "l2"),
         ({"ema_decay": 1.0}, "ema_decay"),
+        ({"accumulate": 0}, "accumulate must be at least 1, got 0"),
+        ({"batch_size": 100, "accumulate": 3}, "a batch of 100 cannot be divided into 3 micro-batches"),
+        ({"polyak_from": -1}, "polyak_from must not be negative"),
+        ({"polyak_from": 5, "ema_decay": 0.9}, "give one"),
+        ({"validation_split": None, "schedule": ScheduleConfig(name="vgg")}, "schedule vgg needs a validation_split"),
         ({"validation_split": None, "early_stopping": 2}, "early_stopping needs a validation_split"),
         ({"validation_split": None, "schedule": ScheduleConfig(name="plateau")}, "plateau needs a validation_split"),
     ],

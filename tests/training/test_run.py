@@ -1,7 +1,10 @@
 """Whole runs on real digits: what they leave behind, how they resume, and how they fail."""
 
+import csv
 import dataclasses
+import functools
 import gc
+import importlib
 import itertools
 import json
 import os
@@ -21,6 +24,8 @@ from xxnet_jax.files import read_json_lines
 from xxnet_jax.optimizers import ScheduleConfig
 from xxnet_jax.training import LoopResult, Recipe, Run, loop, run
 from xxnet_jax.training.folder import RunFolder
+from xxnet_jax.training.run import recipe_optimizer
+from xxnet_jax.training.state import TrainState, create_state
 
 # Small, but with everything that must survive an interruption: dropout, averaging, a penalty, a rate that follows the
 # validation, and lines and evaluations that do not fall together.
@@ -232,16 +237,13 @@ def test_half_a_checkpoint_is_no_checkpoint(undisturbed, tmp_path):
 def test_a_diverging_run_stops_and_keeps_the_last_good_checkpoint(tmp_path):
     """The error has the step, the loss and advice; the checkpoint before is finite."""
     workdir = tmp_path / "run"
-    relu = {"activation": "relu"}  # with tanh nothing overflows
-    good = dataclasses.replace(
-        SMALL, model_options=relu, schedule=ScheduleConfig(), optimizer="sgd", ema_decay=None, l2=0.0, steps=7
-    )
+    good = dataclasses.replace(SMALL, steps=7)
     finished(good, workdir)
     (workdir / "report.json").unlink()
     config = json.loads((workdir / "config.json").read_text())
-    config["recipe"]["learning_rate"] = 1e30
+    config["recipe"]["l2"] = 1e30
     (workdir / "config.json").write_text(json.dumps(config))
-    bad = dataclasses.replace(good, learning_rate=1e30, steps=30)
+    bad = dataclasses.replace(good, l2=1e30, steps=30)
     with pytest.raises(
         FloatingPointError, match=r"the loss of step \d+ is (nan|inf); the checkpoint of step 7 is kept"
     ):
@@ -341,6 +343,134 @@ def test_prediction_pads_as_training_did(tmp_path):
     assert trained.predict([np.zeros((300, 200, 3), np.uint8)]).shape == (1, 10)
 
 
+# ------------------------------------------------------------------------------------------------ parameter groups
+
+# Everything at once that `training_optimizer` and `make_train_step` can do.
+GROUPED = dataclasses.replace(
+    SMALL,
+    optimizer="adam",
+    steps=8,
+    ema_decay=None,
+    polyak_from=2,
+    accumulate=2,
+    freeze=("^C1/", "output/bias"),
+    rate_factors={"^F6/": 0.1, "bias$": 2.0},
+    weight_decay=0.1,
+    clip_norm=0.5,
+    clip_value=0.1,
+    schedule=ScheduleConfig(warmup=3),
+    evaluate_every=1,
+    keep_last=8,
+)
+FROZEN = [("C1", "kernel"), ("C1", "bias"), ("output", "bias")]
+
+
+@pytest.fixture(scope="module")
+def grouped(tmp_path_factory) -> Path:
+    workdir = tmp_path_factory.mktemp("grouped") / "run"
+    finished(GROUPED, workdir)
+    return workdir
+
+
+@functools.cache
+def template(workdir: Path) -> TrainState:
+    return Run(workdir).template()
+
+
+def restored(workdir: Path, step: int) -> TrainState:
+    return Run(workdir).checkpoints().restore(step, template(workdir))[0]
+
+
+def test_frozen_parameters_stay_to_the_bit(grouped):
+    """After training what is frozen is what the seed made, decay and factors or not; everything else has moved."""
+    run_ = Run(grouped)
+    tx = recipe_optimizer(GROUPED)
+    initial = create_state(run_.model, tx, (32, 32, 1), seed=GROUPED.seed, ema=True)
+    end = restored(grouped, 8)
+    for tree, start in ((end.params, initial.params), (end.ema_params, initial.params)):
+        for layer, kinds in start.items():
+            for kind, leaf in kinds.items():
+                same = np.asarray(tree[layer][kind]).tobytes() == np.asarray(leaf).tobytes()
+                assert same == ((layer, kind) in FROZEN), (layer, kind)
+
+
+def test_frozen_parameters_have_no_optimizer_state(grouped):
+    """Adam keeps two arrays of the shape of each trained parameter, and none of the shape of a frozen one."""
+    end = restored(grouped, 8)
+    shapes = [leaf.shape for leaf in jax.tree.leaves(end.opt_state) if leaf.ndim]
+    trained = [
+        leaf.shape for layer, kinds in end.params.items() for kind, leaf in kinds.items() if (layer, kind) not in FROZEN
+    ]
+    assert sorted(shapes) == sorted(2 * trained)
+
+
+def test_the_groups_of_a_run_are_written_down(grouped):
+    """parameters.csv has a line for each parameter, with what was asked for."""
+    with (grouped / "parameters.csv").open(newline="") as file:
+        rows = {row["path"]: row for row in csv.DictReader(file)}
+    params = restored(grouped, 8).params
+    assert set(rows) == {f"{layer}/{kind}" for layer, kinds in params.items() for kind in kinds}
+    for path, row in rows.items():
+        layer, kind = path.split("/")
+        frozen = (layer, kind) in FROZEN
+        assert row["shape"] == "x".join(map(str, params[layer][kind].shape))
+        assert int(row["parameters"]) == params[layer][kind].size
+        assert row["frozen"] == str(frozen)
+        factor = 0.0 if frozen else 0.1 if layer == "F6" else 2.0 if kind == "bias" else 1.0
+        assert float(row["rate_factor"]) == factor
+        assert float(row["weight_decay"]) == (0.1 if kind == "kernel" and not frozen else 0.0)
+
+
+def test_the_step_of_a_recipe(tmp_path, monkeypatch):
+    """Accumulation, averaging and penalty are made as the recipe says."""
+
+    class Enough(Exception):
+        pass
+
+    def spy(model: Any, tx: Any, loss_fn: Any, **options: Any) -> None:
+        raise Enough(options)
+
+    monkeypatch.setattr(importlib.import_module("xxnet_jax.training.run"), "make_train_step", spy)
+    with pytest.raises(Enough) as end:
+        run(GROUPED, tmp_path / "run", quiet=True)
+    options = end.value.args[0]
+    assert options["accumulate"] == 2
+    decays = [float(options["average_decay"](np.int32(step))) for step in range(5)]
+    assert decays == pytest.approx([0, 0, 0, 1 / 2, 2 / 3])  # `polyak_from` 2
+    kernels = {"C1": {"kernel": np.full((2, 3), 2.0)}, "C3": {"bias": np.ones(5)}}
+    assert float(options["penalty"](kernels)) == pytest.approx(1e-3 * 6 * 4 / 2)
+
+
+def test_a_run_is_evaluated_with_polyak_averages(grouped):
+    """`Run.load` gives the mean of the parameters in the checkpoints after updates 3, 4, ... (`polyak_from` 2)."""
+    visited = [restored(grouped, step).params for step in range(1, 9)]
+    for step in (2, 3, 8):
+        found = Run(grouped).load(step).variables["params"]
+        mean = jax.tree.map(lambda *each: np.mean(each, axis=0, dtype=np.float64), *visited[min(2, step - 1) : step])
+        chex.assert_trees_all_close(found, mean, atol=1e-6)  # six roundings of numbers below 1
+    images = [np.asarray(example["image"]) for example in itertools.islice(open_source("digits").examples("test"), 2)]
+    assert Run(grouped).load().predict(images).shape == (2, 10)
+
+
+def test_a_resumed_run_with_groups_is_undisturbed(grouped, tmp_path, monkeypatch):
+    """With groups, accumulation, decay, clipping, warm-up and averaging, too, an interruption changes no bit."""
+    workdir = tmp_path / "run"
+    advance = loop._Training.advance
+
+    def advance_and_signal(training):
+        advance(training)
+        if training.host.step in (2, 5):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(loop._Training, "advance", advance_and_signal)
+    for moment in (2, 5):
+        end = run(GROUPED, workdir, quiet=True)
+        assert isinstance(end, LoopResult)
+        assert end.step == moment
+    finished(GROUPED, workdir)
+    assert differences(result(workdir), result(grouped)) == []
+
+
 def test_a_second_training_in_the_same_folder_is_refused(tmp_path):
     """The folder is locked while a process trains in it."""
     folder = RunFolder(tmp_path / "run")
@@ -392,9 +522,22 @@ def test_there_is_no_run(tmp_path):
         ({"train_split": "tran"}, "did you mean train"),
         ({"image_size": 8}, "smallest size is 32x32"),
         ({"batch_size": 4096}, "larger than the training split"),
-        ({"learning_rate": -1.0}, "learning rate must be positive"),
-        ({"learning_rate": 0.0}, "learning rate must be positive"),
-        ({"l2_pattern": "nothing"}, "matches no parameter"),
+        ({"learning_rate": -1.0}, "learning_rate must be positive"),
+        ({"learning_rate": 0.0}, "learning_rate must be positive"),
+        ({"l2_pattern": "nothing"}, "the L2 pattern 'nothing' matches no parameter"),
+        ({"freeze": ("^C2/",)}, r"the freeze pattern '\^C2/' matches no parameter; paths: C1/bias, C1/kernel, C3/bias"),
+        ({"freeze": ("^C1/", "(")}, r"the freeze pattern '\(' is not a regular expression"),
+        ({"freeze": (".",)}, "leave no parameter to train"),
+        ({"rate_factors": {"^C2/": 0.5}}, r"the rate factor pattern '\^C2/' matches no parameter"),
+        ({"rate_factors": {"^C1/": 0.0}}, "must be positive, got 0.0; 0 is --freeze"),
+        ({"weight_decay": 0.1, "weight_decay_pattern": "gamma"}, "the weight decay pattern 'gamma' matches"),
+        ({"weight_decay": -0.1}, "weight_decay must not be negative"),
+        ({"clip_norm": 0.0}, "clip_norm must be positive"),
+        ({"optimizer_options": {"b1": 0.9}}, "momentum .* has no hyperparameter 'b1': it has learning_rate, momentum"),
+        ({"optimizer": "nadamax", "like": "keras"}, "like='keras' has no nadamax"),
+        ({"like": "pytorch"}, "did you mean torch"),
+        ({"schedule": ScheduleConfig(name="step")}, "needs a positive `every`"),
+        ({"devices": 8, "accumulate": 8}, "a batch of 32 cannot be divided over 8 devices x 8 micro-batches: take 64"),
     ],
 )
 def test_mistakes_in_a_recipe(tmp_path, change, message):

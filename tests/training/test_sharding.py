@@ -1,6 +1,8 @@
 """Meshes and the sizes that fit them."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from xxnet_jax.training.sharding import check_batch_size, make_mesh
 
@@ -25,3 +27,19 @@ def test_batches_that_cannot_be_divided():
         check_batch_size(100, make_mesh(8))
     with pytest.raises(ValueError, match="take 8 or 8"):
         check_batch_size(4, make_mesh(8))
+
+
+@given(st.integers(1, 200), st.sampled_from([1, 2, 8]), st.integers(1, 6))
+def test_micro_batches_that_cannot_be_divided(size: int, devices: int, accumulate: int):
+    """A batch is refused just where devices times micro-batches do not divide it; the sizes named are the nearest
+    positive ones that they divide."""
+    mesh = make_mesh(devices)
+    if size % (devices * accumulate) == 0:
+        check_batch_size(size, mesh, accumulate)
+        return
+    with pytest.raises(ValueError, match=f"a batch of {size} cannot be divided over {devices} devices") as error:
+        check_batch_size(size, mesh, accumulate)
+    assert (f"x {accumulate} micro-batches" in str(error.value)) == (accumulate > 1)
+    fitting = [n for n in range(1, 2 * size + 99) if n % (devices * accumulate) == 0]
+    below, above = [n for n in fitting if n < size], [n for n in fitting if n > size]
+    assert f"take {below[-1] if below else above[0]} or {above[0]}," in str(error.value)

@@ -1,5 +1,6 @@
 """The training step against closed forms, and on several devices."""
 
+import functools
 from typing import Any
 
 import chex
@@ -9,15 +10,17 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from xxnet_jax.losses import classification_loss, l2_penalty
+from xxnet_jax.losses import Outputs, classification_loss, l2_penalty
 from xxnet_jax.models import Network, create_model
-from xxnet_jax.optimizers import create_optimizer, scheduled_optimizer
-from xxnet_jax.training import create_state, make_eval_step, make_train_step
-from xxnet_jax.training.dispatch import CompiledTrainStep
+from xxnet_jax.optimizers import create_optimizer, training_optimizer
+from xxnet_jax.training import create_state, dispatch, make_eval_step, make_train_step
+from xxnet_jax.training.dispatch import CompiledTrainStep, fold, micro_batches
 from xxnet_jax.training.loop import with_rate_scale
 from xxnet_jax.training.sharding import divided, make_mesh, replicated
-from xxnet_jax.training.state import ema_decay_at, update_ema
+from xxnet_jax.training.state import TrainState, ema_decay_at, polyak_decay_at, update_average
 
 
 class SoftmaxRegression(Network):
@@ -56,7 +59,7 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 
 
 def setup(model: Network, tx: Any, side: int = 4, **options: Any):
-    state = create_state(model, tx, (side, side, 1), seed=0, ema="ema_decay" in options)
+    state = create_state(model, tx, (side, side, 1), seed=0, ema="average_decay" in options)
     return state, make_train_step(model, tx, classification_loss(), **options)
 
 
@@ -165,12 +168,10 @@ def test_dropout_differs_between_steps_but_not_between_runs():
 
 def test_moving_average_of_the_notes():
     """TensorFlow's worked example: 0 towards 5 at n = 0 gives 4.5, towards 10 at n = 10,000 4.555, then 4.60945."""
-    average = update_ema({"v": jnp.float32(0)}, {"v": jnp.float32(5)}, jnp.int32(0), 0.99)
-    assert float(average["v"]) == pytest.approx(4.5)
-    average = update_ema(average, {"v": jnp.float32(10)}, jnp.int32(10_000), 0.99)
-    assert float(average["v"]) == pytest.approx(4.555)
-    average = update_ema(average, {"v": jnp.float32(10)}, jnp.int32(10_000), 0.99)
-    assert float(average["v"]) == pytest.approx(4.60945)
+    average = {"v": jnp.float32(0)}
+    for n, value, expected in ((0, 5, 4.5), (10_000, 10, 4.555), (10_000, 10, 4.60945)):
+        average = update_average(average, {"v": jnp.float32(value)}, ema_decay_at(jnp.int32(n), 0.99))
+        assert float(average["v"]) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(("step", "decay"), [(0, 0.1), (1, 2 / 11), (10, 0.55), (100, 101 / 110), (890, 0.99)])
@@ -182,7 +183,7 @@ def test_moving_average_ramp(step, decay):
 def test_moving_average_follows_the_parameters_of_each_step():
     """`ema_params` after several steps is the recursion over the parameters after each step, in float64."""
     model = SoftmaxRegression(num_classes=3)
-    state, step = setup(model, optax.sgd(0.3), ema_decay=0.5)
+    state, step = setup(model, optax.sgd(0.3), average_decay=functools.partial(ema_decay_at, decay=0.5))
     average = np.asarray(state.params["dense"]["kernel"], np.float64)
     for n in range(5):
         state, _ = step(state, random_batch(n, 4))
@@ -192,6 +193,173 @@ def test_moving_average_follows_the_parameters_of_each_step():
     assert state.evaluation_variables["params"] is state.ema_params
 
 
+@settings(max_examples=5)
+@given(start=st.integers(0, 7), seed=st.integers(0, 99))
+def test_polyak_average_is_the_mean_of_the_parameters(start: int, seed: int):
+    """After each step it is NumPy's float64 mean of the parameters after step number `start` (the first is 0) and all
+    since; until then it is the parameters themselves."""
+    rng = np.random.default_rng(seed)
+    visited = rng.normal(size=(12, 3, 2)).astype(np.float32)
+    average = {"kernel": jnp.asarray(rng.normal(size=(3, 2)), jnp.float32)}
+    for step, params in enumerate(visited):
+        average = update_average(average, {"kernel": params}, polyak_decay_at(jnp.int32(step), start))
+        expected = visited[min(start, step) : step + 1].mean(0, np.float64)
+        # up to 12 steps, each of which rounds numbers of size 1 twice
+        np.testing.assert_allclose(average["kernel"], expected, atol=3e-6)
+
+
+def test_polyak_average_of_training():
+    """The evaluated parameters are the mean of those after each step from the start on; training itself is the same."""
+    model = SoftmaxRegression(num_classes=3)
+    state, step = setup(model, optax.sgd(0.3), average_decay=functools.partial(polyak_decay_at, start=2))
+    plain_state, plain = setup(model, optax.sgd(0.3))
+    step, plain, visited = jax.jit(step), jax.jit(plain), []
+    for n in range(7):
+        state, _ = step(state, random_batch(n, 4))
+        plain_state, _ = plain(plain_state, random_batch(n, 4))
+        visited.append(np.asarray(state.params["dense"]["kernel"], np.float64))
+    found = state.evaluation_variables["params"]["dense"]["kernel"]
+    np.testing.assert_allclose(found, np.mean(visited[2:], axis=0), atol=1e-6)  # rounded five times, near 1
+    chex.assert_trees_all_equal(state.params, plain_state.params)
+
+
+# ------------------------------------------------------------------------------------------------ accumulation
+
+
+@given(st.data(), st.integers(1, 5), st.sampled_from([1, 2, 4, 8]))
+def test_micro_batches_divide_each_device(data: st.DataObject, per_part: int, devices: int):
+    """Each example is in exactly one micro-batch, all its keys together; and the micro-batches of a batch that lies
+    divided over devices take from each device the examples that it has."""
+    count = data.draw(st.integers(1, 6))
+    size = per_part * devices * count
+    batch = {"image": np.arange(size)[:, None] * np.ones((1, 3), int), "label": np.arange(size)}
+    parts: Any = micro_batches(batch, count)  # NumPy's reshaping is JAX's
+    labels = parts["label"]
+    assert labels.shape == (count, size // count)
+    assert sorted(labels.ravel()) == list(range(size))
+    np.testing.assert_array_equal(parts["image"], np.repeat(labels[..., None], 3, axis=-1))
+    for device, block in enumerate(np.split(labels, devices, axis=1)):
+        assert set(block.ravel() // (size // devices)) == {device}
+
+
+@pytest.mark.parametrize("unrolled", [True, False])
+def test_fold_is_a_loop(monkeypatch, unrolled):
+    """Carry and stacked results are those of a Python loop, unrolled (as on CPU) or not (as elsewhere)."""
+    monkeypatch.setattr(dispatch, "loops_cost_nothing", lambda: not unrolled)
+
+    def body(carry: jax.Array, x: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
+        return 3 * carry + x, {"seen": carry, "square": x**2}
+
+    xs = np.arange(5, dtype=np.int32)
+    carry, results = jax.jit(lambda carry, xs: fold(body, carry, xs))(jnp.int32(2), xs)
+    expected, seen = 2, []
+    for x in xs.tolist():
+        seen.append(expected)
+        expected = 3 * expected + x
+    assert int(carry) == expected
+    assert results["seen"].tolist() == seen
+    assert results["square"].tolist() == (xs**2).tolist()
+    program = jax.jit(lambda carry, xs: fold(body, carry, xs)).lower(jnp.int32(2), xs).compile().as_text()
+    assert program
+    assert ("while(" in program) != unrolled
+
+
+@functools.cache
+def accumulating(devices: int, accumulate: int) -> tuple[TrainState, CompiledTrainStep]:
+    """A state, and a step of Adam with clipping and a penalty: what is not linear in the gradient would tell."""
+    model = SoftmaxRegression(num_classes=3)
+    tx = training_optimizer("adam", 0.1, clip_norm=0.5)
+    penalty = functools.partial(l2_penalty, pattern="kernel$")
+    step = make_train_step(model, tx, classification_loss(), penalty=penalty, accumulate=accumulate)
+    mesh = make_mesh(devices)
+    return create_state(model, tx, (4, 4, 1), seed=0), CompiledTrainStep(step, identity_input, mesh, 1)
+
+
+@pytest.mark.parametrize("devices", [1, 8])
+@pytest.mark.parametrize("accumulate", [2, 5])
+@settings(max_examples=6)
+@given(seed=st.integers(0, 2**16), share=st.sampled_from([0.02, 0.3, 0.9, 1.0]))
+def test_micro_batches_make_the_update_of_the_batch(devices: int, accumulate: int, seed: int, share: float):
+    """Two updates from micro-batches are two updates from whole batches, and so are the sums in the metrics, however
+    the masked examples lie: a micro-batch with fewer examples counts less, an empty one not at all."""
+    batches = [random_batch(seed + n, 80) for n in (0, 1)]
+    for batch in batches:
+        batch["mask"] = np.random.default_rng(seed).random(80) < share
+        batch["mask"][seed % 80] = True
+        batch["image"][~batch["mask"]] = 1e3
+    ends = []
+    for count in (1, accumulate):
+        start, step = accumulating(devices, count)
+        state, history = jax.device_put(jax.tree.map(jnp.copy, start), replicated(make_mesh(devices))), []
+        for batch in batches:
+            state, metrics = step(state, (), [batch])
+            history.append(metrics)
+        assert step.traces == 1
+        ends.append((state, history))
+    (whole, whole_metrics), (parts, parts_metrics) = ends
+    # Sums of 80 float32 in another order; Adam divides by the root of its own average, which keeps relative errors.
+    chex.assert_trees_all_close(without_keys(parts), without_keys(whole), rtol=1e-4, atol=1e-6)
+    for found, expected in zip(parts_metrics, whole_metrics, strict=True):
+        assert set(found) == {"loss", "accuracy", "penalty"}
+        for name in ("loss", "accuracy"):
+            assert float(found[name].weight) == float(expected[name].weight) == batches[0]["mask"].sum()
+            np.testing.assert_allclose(found[name].total, expected[name].total, rtol=1e-5)
+        np.testing.assert_allclose(found["penalty"].value(), expected["penalty"].value(), rtol=1e-6)
+
+
+@pytest.mark.parametrize("devices", [1, 8])
+def test_statistics_see_one_micro_batch_after_another(devices):
+    """Batch normalization moves its averages once for each micro-batch, by the moments of that micro-batch."""
+    model, accumulate = NormedWithHead(num_classes=3), 3
+    tx = optax.sgd(0.1)
+    step = make_train_step(model, tx, classification_loss(), accumulate=accumulate)
+    mesh = make_mesh(devices)
+    state = jax.device_put(create_state(model, tx, (4, 4, 1), seed=0), replicated(mesh))
+    batch = random_batch(3, 48)
+    batch["image"] *= np.arange(1, 49, dtype=np.float32)[:, None, None, None]  # no two parts alike
+    mean, variance = np.zeros(16), np.ones(16)
+    for part in np.asarray(micro_batches({"image": jnp.asarray(batch["image"])}, accumulate)["image"], np.float64):
+        x = part.reshape(16, -1)
+        mean, variance = 0.9 * mean + 0.1 * x.mean(0), 0.9 * variance + 0.1 * x.var(0)
+    state, _ = CompiledTrainStep(step, identity_input, mesh, 1)(state, (), [batch])
+    np.testing.assert_allclose(state.batch_stats["norm"]["mean"], mean, rtol=1e-5, atol=1e-5)  # of numbers near 10
+    # E[x^2] - E[x]^2 in float32, of numbers up to 100
+    np.testing.assert_allclose(state.batch_stats["norm"]["var"], variance, rtol=1e-4)
+
+
+class Dropped(Network):
+    """Pixels, half of them dropped while training, and one weight."""
+
+    @nn.compact
+    def __call__(self, images, *, train):
+        scale = self.param("scale", nn.initializers.ones, ())
+        return scale * nn.Dropout(0.5, deterministic=not train)(images.reshape(len(images), -1))
+
+
+def test_each_micro_batch_has_its_own_dropout():
+    """Two equal micro-batches lose different pixels; an update with the same number loses the same ones again."""
+    batch = {"image": np.ones((2, 4, 4, 1), np.float32), "label": np.zeros(2, np.int32), "mask": np.ones(2, bool)}
+    seen: list[np.ndarray] = []
+
+    def spying_loss(outputs: Outputs, batch: Any, key: jax.Array) -> Any:
+        jax.debug.callback(lambda kept: seen.append(np.asarray(kept) != 0), outputs.prediction)
+        return classification_loss()(outputs, batch, key)
+
+    model, tx = Dropped(), optax.sgd(0.0)
+    state = create_state(model, tx, (4, 4, 1), seed=0)
+    step = jax.jit(make_train_step(model, tx, spying_loss, accumulate=2))
+    for _ in range(2):
+        jax.block_until_ready(step(state, batch))
+        jax.effects_barrier()
+    assert [kept.shape for kept in seen] == 4 * [(1, 16)]
+    patterns = {kept.tobytes() for kept in seen}
+    assert len(patterns) == 2
+    assert {kept.tobytes() for kept in seen[:2]} == patterns
+
+
+# ------------------------------------------------------------------------------------------------ on devices
+
+
 def identity_input(resident, batch):
     del resident
     return batch
@@ -199,10 +367,10 @@ def identity_input(resident, batch):
 
 def trained(devices: int, steps_per_call: int = 1, steps: int = 8):
     model = NormedWithHead(num_classes=3)
-    tx = scheduled_optimizer("momentum", lambda step: 0.05)
+    tx = training_optimizer("momentum", 0.05)
     mesh = make_mesh(devices)
     state = jax.device_put(create_state(model, tx, (4, 4, 1), seed=0, ema=True), replicated(mesh))
-    step = make_train_step(model, tx, classification_loss(), ema_decay=0.9)
+    step = make_train_step(model, tx, classification_loss(), average_decay=functools.partial(ema_decay_at, decay=0.9))
     compiled = CompiledTrainStep(step, identity_input, mesh, steps_per_call)
     batches = [random_batch(seed, 16) for seed in range(steps)]
     losses = []

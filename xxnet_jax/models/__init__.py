@@ -1,6 +1,16 @@
 """The networks. Importing this package registers them all."""
 
-from xxnet_jax.models import deepobs, lenet, vgg  # noqa: F401 (they register their networks)
+from xxnet_jax.models import (  # noqa: F401 (they register their networks)
+    alexnet,
+    deepobs,
+    googlenet,
+    inception,
+    inception_resnet,
+    lenet,
+    nin,
+    vgg,
+    zfnet,
+)
 from xxnet_jax.models.endpoints import endpoints
 from xxnet_jax.models.layers import Network
 from xxnet_jax.models.registry import (

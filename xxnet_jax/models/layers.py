@@ -72,8 +72,8 @@ class Network(nn.Module):
                 return activation
         if self.final_endpoint is not None:
             raise UnknownName(f"endpoint of {type(self).__name__}", self.final_endpoint, published)
-        *_, last = published.values()
-        return self.pooled_features(last) if self.num_classes is None else last.astype(jnp.float32)
+        name, last = published.popitem()
+        return self.pooled_features(last) if self.num_classes is None else self.endpoint(name, last.astype(jnp.float32))
 
     def _stages(self, images: jax.Array, *, train: bool) -> Stages:
         features = images

@@ -1,0 +1,973 @@
+"""Inception v2 to v4: the tables of the papers and of TF-Slim, the variants, and three frameworks as oracles."""
+
+import os
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import xxnet_jax as xx
+from xxnet_jax.models import Network, count_parameters
+from xxnet_jax.models.inception import V2, V3, V3_KERAS, V4, VARIANTS, AuxiliaryHead, Inception, Pool, Row, Style, Unit
+from xxnet_jax.models.layers import Conv, ConvUnit, Norm
+
+# What runs once is compiled in haste: compilation takes nearly all of the time of these tests.
+IN_HASTE: Any = {"xla_backend_optimization_level": 0}
+
+# name: trainable parameters without the auxiliary head, those of the head, running statistics with the head's.
+COUNTS = {
+    "inception_v2": (11_178_336, 0, 19_776),
+    "inception_v3": (23_817_352, 0, 34_432),
+    "inception_v3.slim": (23_817_352, 3_325_800, 34_432 + 1_792),
+    "inception_v3.timm": (23_834_568, 0, 34_432),
+    "inception_v3.torchvision": (23_834_568, 27_161_264 - 23_834_568, 34_432 + 1_792),
+    "inception_v4": (42_679_816, 0, 63_168),
+    "inception_v4.slim": (42_648_232, 46_006_800 - 42_648_232, 63_168 + 1_792),
+}
+every_variant = pytest.mark.parametrize("name", COUNTS)
+
+
+def images_of(*shape: int) -> Any:
+    return jax.ShapeDtypeStruct(shape, jnp.float32)
+
+
+def nominal(name: str) -> Any:
+    return images_of(2, *xx.model_info(name).input_shape)
+
+
+def square(side: int) -> Any:
+    return images_of(2, side, side, 3)
+
+
+def network(name: str, **options: Any) -> Any:
+    return xx.create_model(name, **options)
+
+
+# One module of each kind is enough for most tests, and much faster.
+KINDS = {
+    "inception_v2": [row for row in V2 if not re.match("Mixed_(3c|4[bcde]|5b)", row.name)],
+    "inception_v3": [
+        row for row in V3_KERAS if row.name not in ("mixed1", "mixed2", "mixed4", "mixed5", "mixed6", "mixed9")
+    ],
+    "inception_v3.": [row for row in V3 if not re.match("Mixed_(5[cd]|6[bcd]|7b)", row.name)],
+    "inception_v4": [row for row in V4 if not re.match("Mixed_(5[bcd]|6[bcdefg]|7[bc])", row.name)],
+}
+
+
+def short(name: str, **options: Any) -> Any:
+    """The network with one module of each kind."""
+    kinds = KINDS["inception_v3." if name.startswith("inception_v3.") else name.removesuffix(".slim")]
+    return network(name, rows=tuple(kinds), **options)
+
+
+def tiny(name: str, **options: Any) -> Any:
+    """The same, and narrow."""
+    return short(name, width_multiplier=0.02, min_depth=3, **options)
+
+
+def init_shapes(model: Network, images: Any, *, train: bool = False) -> Any:
+    keys = {"params": jax.random.key(0), "dropout": jax.random.key(1)}
+    return jax.eval_shape(lambda x: model.init(keys, x, train=train), images)
+
+
+def init_with_output(model: nn.Module, x: Any) -> Any:
+    return jax.eval_shape(lambda x: model.init_with_output(jax.random.key(0), x, train=False), x)
+
+
+def apply_shapes(model: Network, images: Any, **arguments: Any) -> Any:
+    """What `apply` gives, by shapes alone."""
+    variables = init_shapes(model, images)
+    options: Any = {"train": False, "rngs": {"dropout": jax.random.key(1)}, **arguments}
+    return jax.eval_shape(lambda v, x: model.apply(v, x, **options), variables, images)
+
+
+def maps(model: Network, images: Any) -> dict[str, tuple[int, ...]]:
+    """Shapes of all endpoints without the batch, in the order of the network."""
+    found: dict[str, tuple[int, ...]] = {}
+
+    def note(x: Any) -> None:  # inside, as jax sorts what leaves a traced function by name
+        variables: Any = model.init(jax.random.key(0), x, train=False, mutable=True)
+        activations = variables["intermediates"]["endpoints"]
+        found.update({name: activation.shape[1:] for name, activation in activations.items()})
+
+    jax.eval_shape(note, images)
+    return found
+
+
+def initialized(model: Network, side: int, seed: int = 0) -> Any:
+    init = jax.jit(lambda key: model.init(key, jnp.zeros((1, side, side, 3)), train=False), compiler_options=IN_HASTE)
+    return init(jax.random.key(seed))
+
+
+# ----------------------------------------------------------------------------------------------- published counts
+
+
+def test_every_variant_is_counted():
+    """The registered names of the family are the ones that are counted here."""
+    assert set(COUNTS) == set(VARIANTS) == set(xx.list_models("inception_v[234]*"))
+
+
+@every_variant
+def test_parameters(name: str):
+    """Trainable parameters with and without auxiliary head, and running statistics, are the published ones."""
+    trainable, auxiliary, statistics = COUNTS[name]
+    variables = init_shapes(network(name), nominal(name))
+    assert count_parameters(variables["params"]) == trainable + auxiliary
+    assert count_parameters(variables["params"].get("AuxLogits", {})) == auxiliary
+    assert count_parameters(variables["batch_stats"]) == statistics
+    info = xx.model_info(name)
+    assert (info.parameters, info.auxiliary_parameters) == (trainable, auxiliary)
+    assert info.total_parameters == trainable + statistics
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "trainable", "total"),
+    [
+        ("inception_v2", {}, 10_153_336, 10_173_112),
+        ("inception_v2", {"separable_stem": False}, 10_160_032, None),
+        ("inception_v3", {}, 21_768_352, 21_802_784),
+        ("inception_v3.slim", {}, 21_768_352, 21_802_784),
+        ("inception_v4.slim", {}, 41_111_232, 41_174_400),
+    ],
+)
+def test_parameters_without_classifier(name: str, options: dict[str, Any], trainable: int, total: int | None):
+    """The networks without logits and auxiliary head have TF-Slim's and Keras's counts."""
+    variables = init_shapes(network(name, num_classes=None, **options), nominal(name))
+    found = count_parameters(variables["params"])
+    assert found == trainable
+    if total is not None:
+        assert found + count_parameters(variables["batch_stats"]) == total
+
+
+def test_ten_classes():
+    """Keras's InceptionV3 with 10 classes has 21,823,274 parameters, TF-Slim's v4 with its head 43,723,860."""
+    keras = init_shapes(network("inception_v3", num_classes=10), square(299))
+    assert count_parameters(keras) == 21_823_274
+    slim = init_shapes(network("inception_v4.slim", num_classes=10), square(299))
+    assert count_parameters(slim["params"]) == 43_723_860
+
+
+V2_PARAMETERS = {
+    "Conv2d_1a_7x7": 2_776,
+    "Conv2d_2b_1x1": 4_160,
+    "Conv2d_2c_3x3": 110_784,
+    "Mixed_3b": 218_592,
+    "Mixed_3c": 259_616,
+    "Mixed_4a": 384_544,
+    "Mixed_4b": 609_120,
+    "Mixed_4c": 664_448,
+    "Mixed_4d": 894_944,
+    "Mixed_4e": 1_106_976,
+    "Mixed_5a": 1_438_720,
+    "Mixed_5b": 2_180_672,
+    "Mixed_5c": 2_277_984,
+    "Logits": 1_025_000,
+}
+V3_PARAMETERS = {
+    "Conv2d_1a_3x3": 896,
+    "Conv2d_2a_3x3": 9_248,
+    "Conv2d_2b_3x3": 18_496,
+    "Conv2d_3b_1x1": 5_200,
+    "Conv2d_4a_3x3": 138_432,
+    "Mixed_5b": 255_440,
+    "Mixed_5c": 276_976,
+    "Mixed_5d": 284_656,
+    "Mixed_6a": 1_152_640,
+    "Mixed_6b": 1_295_872,
+    "Mixed_6c": 1_689_280,
+    "Mixed_6d": 1_689_280,
+    "Mixed_6e": 2_140_032,
+    "AuxLogits": 98_432 + 2_458_368 + 769_000,
+    "Mixed_7a": 1_697_024,
+    "Mixed_7b": 5_041_344,
+    "Mixed_7c": 6_073_536,
+    "Logits": 2_049_000,
+}
+V4_PARAMETERS = {
+    "Conv2d_1a_3x3": 896,
+    "Conv2d_2a_3x3": 9_248,
+    "Conv2d_2b_3x3": 18_496,
+    "Mixed_3a": 55_392,
+    "Mixed_4a": 188_864,
+    "Mixed_5a": 331_968,
+    "Mixed_6a": 2_305_056,
+    "Mixed_7a": 2_745_856,
+    **{f"Mixed_5{letter}": 317_024 for letter in "bcde"},
+    **{f"Mixed_6{letter}": 2_933_984 for letter in "bcdefgh"},
+    **{f"Mixed_7{letter}": 4_549_824 for letter in "bcd"},
+    "AuxLogits": 131_200 + 2_458_368 + 769_000,
+    "Logits": 1_537_000,
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("inception_v2", V2_PARAMETERS), ("inception_v3.slim", V3_PARAMETERS), ("inception_v4.slim", V4_PARAMETERS)],
+)
+def test_parameters_by_module(name: str, expected: dict[str, int]):
+    """Every module has TF-Slim's count, weights and biases (beta) without scales."""
+    params = init_shapes(network(name), nominal(name))["params"]
+    assert {module: count_parameters(leaves) for module, leaves in params.items()} == expected
+
+
+@pytest.mark.parametrize(("multiplier", "expected"), [(0.25, 895_159), (0.5, 3_055_088), (2.0, 42_635_840)])
+def test_width_multiplier(multiplier: float, expected: int):
+    """Narrower and wider v2 have TF-Slim's counts; the depthwise stem multiplies channels by 5 at a quarter."""
+    params = init_shapes(network("inception_v2", width_multiplier=multiplier), square(224))["params"]
+    assert count_parameters(params) == expected
+    depthwise = params["Conv2d_1a_7x7"]["depthwise"]["kernel"]
+    assert depthwise.shape == (7, 7, 1, 3 * (5 if multiplier == 0.25 else 8))
+
+
+def test_min_depth():
+    """No convolution has fewer features than `min_depth`, and the multiplier rounds down."""
+    model = short("inception_v3.slim", width_multiplier=0.1, min_depth=5)
+    features = {name: shape[-1] for name, shape in maps(model, square(75)).items()}
+    assert features["Conv2d_1a_3x3"] == 5  # 3.2
+    assert features["Conv2d_4a_3x3"] == 19  # 19.2
+    assert features["Mixed_5b"] == 6 + 6 + 9 + 5  # 6.4, 6.4, 9.6, 3.2
+
+
+@pytest.mark.parametrize("options", [{"width_multiplier": 0.0}, {"width_multiplier": -1.0}, {"min_depth": 0}])
+def test_senseless_widths(options: dict[str, Any]):
+    """A multiplier or a minimum that is not positive is a ValueError that quotes both."""
+    with pytest.raises(ValueError, match="width_multiplier must be positive and min_depth at least 1"):
+        init_shapes(network("inception_v2", **options), square(32))
+
+
+# --------------------------------------------------------------------------------------------- maps and endpoints
+
+
+def test_maps_of_v2():
+    """Endpoints and maps of BN-Inception at 224."""
+    expected: dict[str, tuple[int, ...]] = {
+        "Conv2d_1a_7x7": (112, 112, 64),
+        "MaxPool_2a_3x3": (56, 56, 64),
+        "Conv2d_2b_1x1": (56, 56, 64),
+        "Conv2d_2c_3x3": (56, 56, 192),
+        "MaxPool_3a_3x3": (28, 28, 192),
+        "Mixed_3b": (28, 28, 256),
+        "Mixed_3c": (28, 28, 320),
+        **{f"Mixed_4{letter}": (14, 14, 576) for letter in "abcde"},
+        **{f"Mixed_5{letter}": (7, 7, 1024) for letter in "abc"},
+        "AvgPool_1a": (1024,),
+        "PreLogits": (1024,),
+        "Logits": (1000,),
+    }
+    found = maps(network("inception_v2"), square(224))
+    assert list(found.items()) == list(expected.items())
+
+
+V3_MAPS: dict[str, tuple[int, ...]] = {
+    "Conv2d_1a_3x3": (149, 149, 32),
+    "Conv2d_2a_3x3": (147, 147, 32),
+    "Conv2d_2b_3x3": (147, 147, 64),
+    "MaxPool_3a_3x3": (73, 73, 64),
+    "Conv2d_3b_1x1": (73, 73, 80),
+    "Conv2d_4a_3x3": (71, 71, 192),
+    "MaxPool_5a_3x3": (35, 35, 192),
+    "Mixed_5b": (35, 35, 256),
+    "Mixed_5c": (35, 35, 288),
+    "Mixed_5d": (35, 35, 288),
+    **{f"Mixed_6{letter}": (17, 17, 768) for letter in "abcde"},
+    "Mixed_7a": (8, 8, 1280),
+    "Mixed_7b": (8, 8, 2048),
+    "Mixed_7c": (8, 8, 2048),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "head"),
+    [
+        ("inception_v3.slim", ("AvgPool_1a", "PreLogits", "Logits")),
+        ("inception_v3.torchvision", ("avgpool", "dropout", "fc")),
+        ("inception_v3.timm", ("global_pool", "fc")),
+    ],
+)
+def test_maps_of_v3(name: str, head: tuple[str, ...]):
+    """Endpoints and maps of Inception v3 at 299, by TF-Slim's names."""
+    found = maps(network(name), square(299))
+    expected = V3_MAPS | dict.fromkeys(head[:-1], (2048,)) | {head[-1]: (1000,)}
+    assert list(found.items()) == list(expected.items())
+
+
+def test_maps_of_v3_by_the_names_of_keras():
+    """The base network has the same maps under Keras's names, mixed0 to mixed10, avg_pool and predictions."""
+    found = maps(network("inception_v3"), square(299))
+    stem = ["conv0", "conv1", "conv2", "pool1", "conv3", "conv4", "pool2"]
+    assert list(found) == [*stem, *(f"mixed{i}" for i in range(11)), "avg_pool", "predictions"]
+    assert list(found.values()) == [*V3_MAPS.values(), (2048,), (1000,)]
+
+
+def test_maps_of_v4():
+    """Endpoints and maps of Inception v4 at 299."""
+    expected: dict[str, tuple[int, ...]] = {
+        "Conv2d_1a_3x3": (149, 149, 32),
+        "Conv2d_2a_3x3": (147, 147, 32),
+        "Conv2d_2b_3x3": (147, 147, 64),
+        "Mixed_3a": (73, 73, 160),
+        "Mixed_4a": (71, 71, 192),
+        "Mixed_5a": (35, 35, 384),
+        **{f"Mixed_5{letter}": (35, 35, 384) for letter in "bcde"},
+        **{f"Mixed_6{letter}": (17, 17, 1024) for letter in "abcdefgh"},
+        **{f"Mixed_7{letter}": (8, 8, 1536) for letter in "abcd"},
+    }
+    base = maps(network("inception_v4", num_classes=None), square(299))
+    assert list(base.items()) == list(expected.items())
+    slim = maps(network("inception_v4.slim"), square(299))
+    assert list(slim) == [*expected, "global_pool", "PreLogitsFlatten", "Logits"]
+
+
+def test_branches_by_name():
+    """Convolutions of a module are named by TF-Slim's rule, with their kernels."""
+    params = init_shapes(network("inception_v3.slim", num_classes=None), square(75))["params"]
+    kernels = {name: unit["conv"]["kernel"].shape for name, unit in params["Mixed_7b"].items()}
+    assert kernels == {
+        "Branch_0_Conv2d_0a_1x1": (1, 1, 1280, 320),
+        "Branch_1_Conv2d_0a_1x1": (1, 1, 1280, 384),
+        "Branch_1_Conv2d_0b_1x3": (1, 3, 384, 384),
+        "Branch_1_Conv2d_0c_3x1": (3, 1, 384, 384),
+        "Branch_2_Conv2d_0a_1x1": (1, 1, 1280, 448),
+        "Branch_2_Conv2d_0b_3x3": (3, 3, 448, 384),
+        "Branch_2_Conv2d_0c_1x3": (1, 3, 384, 384),
+        "Branch_2_Conv2d_0d_3x1": (3, 1, 384, 384),
+        "Branch_3_Conv2d_0b_1x1": (1, 1, 1280, 192),
+    }
+    assert {"Branch_0_Conv2d_1a_3x3", "Branch_1_Conv2d_0b_3x3", "Branch_1_Conv2d_1a_3x3"} <= params["Mixed_6a"].keys()
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "expected"),
+    [
+        ("inception_v3", {}, 5_713_216_096),
+        ("inception_v2", {}, 1.934e9 + 1.024e6),
+        ("inception_v2", {"separable_stem": False}, 2.018e9 + 1.024e6),
+        ("inception_v4", {}, 12.25e9),
+    ],
+)
+def test_multiply_accumulates(name: str, options: dict[str, Any], expected: float):
+    """Multiply-accumulates of convolutions and logits: Keras's v3 to the digit, the others to the digits published."""
+    total = 0
+
+    def count(call: Callable[..., Any], args: Any, kwargs: Any, context: Any) -> Any:
+        nonlocal total
+        result = call(*args, **kwargs)
+        if isinstance(context.module, (Conv, nn.Dense)):
+            kernel = context.module.variables["params"]["kernel"].shape
+            total += int(np.prod(kernel)) * int(np.prod(result.shape[1:-1]))
+        return result
+
+    images = images_of(1, *xx.model_info(name).input_shape)
+    with nn.intercept_methods(count):
+        init_shapes(network(name, **options), images)
+    if isinstance(expected, int):
+        assert total == expected
+    assert total == pytest.approx(expected, rel=1e-3)
+
+
+def test_fine_tuning_of_the_notes():
+    """Behind mixed8 there are 11,114,880 trainable parameters, the second phase of the notes' fine-tuning."""
+    params = init_shapes(network("inception_v3", num_classes=None), square(299))["params"]
+    assert count_parameters({name: params[name] for name in ("mixed9", "mixed10")}) == 13_418_056 - 2_303_176
+
+
+@pytest.mark.parametrize("name", ["inception_v2", "inception_v3", "inception_v4.slim"])
+def test_final_endpoint_makes_nothing_behind_it(name: str):
+    """Truncated at any endpoint there are the parameters of the modules up to it, and no auxiliary head."""
+    images = square(75)
+    whole = init_shapes(tiny(name), images)["params"]
+    shapes = maps(tiny(name), images)
+    order = list(shapes)
+    for endpoint in (order[0], order[4], order[-4], order[-1]):
+        model = tiny(name, final_endpoint=endpoint)
+        params = init_shapes(model, images, train=True)["params"]
+        upto = order[: order.index(endpoint) + 1]
+        assert params.keys() == {module for module in whole if module in upto}
+        assert all(params[module] == whole[module] for module in params)
+        assert apply_shapes(model, images).shape == (2, *shapes[endpoint])
+
+
+@pytest.mark.parametrize("name", ["inception_v2", "inception_v3", "inception_v4"])
+def test_unknown_endpoint(name: str):
+    """An endpoint that does not exist is a ValueError that suggests the nearest."""
+    meant = {"inception_v2": "Mixed_4a", "inception_v3": "mixed3", "inception_v4": "Mixed_6a"}[name]
+    with pytest.raises(ValueError, match=rf"unknown endpoint of Inception '{meant}x': did you mean .*{meant}"):
+        init_shapes(tiny(name, final_endpoint=f"{meant}x"), square(75))
+
+
+# -------------------------------------------------------------------------------------------------- sizes of images
+
+
+def test_224_with_classifier():
+    """Images of 224 (the notes' example) have the same 23,851,784 parameters, a last map of 5x5 and 1000 logits."""
+    model = network("inception_v3")
+    assert count_parameters(init_shapes(model, square(224))) == 23_851_784
+    found = maps(model, square(224))
+    assert found["mixed10"] == (5, 5, 2048)
+    assert found["predictions"] == (1000,)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "expected"),
+    [
+        ("inception_v2", {}, 1),
+        ("inception_v3", {}, 75),  # Keras's minimum today; 139 in the notes
+        ("inception_v3", {"stem_stride": 1}, 39),
+        ("inception_v3", {"stem_stride": 1, "stem_pool": False}, 21),
+        ("inception_v3.torchvision", {"asymmetric": False, "two_3x3": False}, 75),
+        ("inception_v3.slim", {"two_3x3": True}, 75),
+        ("inception_v4", {}, 75),
+        ("inception_v4.slim", {"two_3x3": False}, 75),
+        ("inception_v3", {"final_endpoint": "pool1"}, 11),
+    ],
+)
+def test_smallest_input(name: str, options: dict[str, Any], expected: int):
+    """At the smallest size every map has a pixel, and one pixel less is a ValueError that names it."""
+    model = short(name, num_classes=None, **options)
+    assert model.smallest_input() == network(name, num_classes=None, **options).smallest_input() == expected
+    for height, width in ((expected, expected), (expected + 7, expected), (expected, expected + 7)):
+        found = maps(model, images_of(1, height, width, 3))
+        assert all(min(shape) >= 1 for shape in found.values())
+        assert 1 in list(found.values())[-1][:2]
+    for height, width in ((expected - 1, expected), (expected, expected - 1)):
+        with pytest.raises(ValueError, match=f"the smallest size is {expected}x{expected}"):
+            maps(model, images_of(1, height, width, 3))
+
+
+def test_the_smallest_map_is_one_pixel():
+    """At 75 pixels the last map of v3 and v4 is 1x1, as in Keras, and at 139 it is 3x3."""
+    for name in ("inception_v3", "inception_v4"):
+        for side, expected in ((75, 1), (139, 3), (331, 9)):
+            found = list(maps(short(name, num_classes=None), square(side)).values())
+            assert found[-1][:2] == (expected, expected)
+
+
+@pytest.mark.parametrize(
+    ("side", "options"),
+    [(151, {"stem_stride": 1}), (79, {"stem_stride": 1, "stem_pool": False})],
+)
+def test_stems_for_small_images(side: int, options: dict[str, Any]):
+    """Section 8 of v3's paper: without the first stride, and without the first pool, small images end as 8x8 maps."""
+    model = network("inception_v3", **options)
+    found = maps(model, square(side))
+    assert found["mixed10"] == (8, 8, 2048)
+    assert found["mixed7"] == (17, 17, 768)
+    assert ("pool1" in found) == options.get("stem_pool", True)
+    assert count_parameters(init_shapes(model, square(side))) == 23_851_784
+
+
+def test_stem_without_a_pool_of_its_own():
+    """Where the stem has no pool by itself (v4), it cannot be left out."""
+    with pytest.raises(ValueError, match="stem_pool=False"):
+        init_shapes(tiny("inception_v4", stem_pool=False), square(299))
+
+
+# ------------------------------------------------------------------------------------------- factorized convolutions
+
+
+def conv_parameters(*kernels: tuple[int, int, int, int]) -> int:
+    """Weights and beta of convolutions height x width x features in x features out."""
+    return sum(h * w * i * o + o for h, w, i, o in kernels)
+
+
+def test_two_3x3_for_5x5():
+    """Each of the three 5x5 of v3, 48 to 64 features, becomes 3x3 48 to 64 and 3x3 64 to 64 (paper, section 3.1)."""
+    before = conv_parameters((5, 5, 48, 64))
+    after = conv_parameters((3, 3, 48, 64), (3, 3, 64, 64))
+    params = init_shapes(network("inception_v3", two_3x3=True), square(299))["params"]
+    assert count_parameters(params) == 23_817_352 + 3 * (after - before)
+    assert params["mixed0"]["Branch_1_Conv2d_0c_3x3"]["conv"]["kernel"].shape == (3, 3, 64, 64)
+
+
+def test_5x5_for_two_3x3():
+    """One 5x5 in the place of the two 3x3 of v3's third branches: 64 to 96 features at four places."""
+    before = conv_parameters((3, 3, 64, 96), (3, 3, 96, 96))
+    after = conv_parameters((5, 5, 64, 96))
+    params = init_shapes(network("inception_v3", two_3x3=False), square(299))["params"]
+    assert count_parameters(params) == 23_817_352 + 4 * (after - before)
+
+
+def test_plain_7x7():
+    """One 7x7 for each 1x7 and 7x1 of v3: three in each module of the middle maps, one in the second reduction."""
+    expected = 23_817_352
+    for c in (128, 160, 160, 192):
+        expected += conv_parameters((7, 7, c, 192)) - conv_parameters((1, 7, c, c), (7, 1, c, 192))
+        expected += conv_parameters((7, 7, c, c), (7, 7, c, 192))
+        expected -= conv_parameters((7, 1, c, c), (1, 7, c, c), (7, 1, c, c), (1, 7, c, 192))
+    expected += conv_parameters((7, 7, 192, 192)) - conv_parameters((1, 7, 192, 192), (7, 1, 192, 192))
+    params = init_shapes(network("inception_v3", asymmetric=False), square(299))["params"]
+    assert count_parameters(params) == expected
+
+
+@pytest.mark.parametrize("name", ["inception_v2", "inception_v3", "inception_v4"])
+@pytest.mark.parametrize("side", [96, 111])
+def test_factorization_keeps_the_maps(name: str, side: int):
+    """Plain or factorized, padded or not, strided or not: the maps are the same, at an even and an odd size."""
+    published = maps(short(name), square(side))
+    for options in ({"asymmetric": False}, {"two_3x3": True}, {"two_3x3": False}):
+        assert maps(short(name, **options), square(side)) == published
+
+
+def test_merged_convolution_sees_the_same_pixels():
+    """Without activations, a 3x3 and a strided 3x3 are the merged 5x5 with the convolution of their kernels, away from
+    the sides of the map."""
+    first, second = Unit(1, (3, 3)), Unit(1, (3, 3), 2, "VALID")
+    model = Inception(rows=(Row("pair", ((first, second),)),), min_depth=1, two_3x3=False)
+    merged = model.layout()[0].branches[0][0]
+    assert merged == Unit(1, (5, 5), 2, ((1, 1), (1, 1)))
+    images = np.random.default_rng(0).normal(size=(1, 9, 10, 1)).astype(np.float32)
+
+    def convolved(x: Any, unit: Any, kernel: Any) -> Any:
+        layer = Conv(1, unit.kernel, (unit.stride, unit.stride), unit.padding, use_bias=False)
+        return layer.apply({"params": {"kernel": jnp.asarray(kernel, jnp.float32)[:, :, None, None]}}, x)
+
+    three = np.ones((3, 3))
+    five = np.outer([1, 2, 3, 2, 1], [1, 2, 3, 2, 1])
+    once = convolved(images, merged, five)
+    twice = convolved(convolved(images, first, three), second, three)
+    assert once.shape == twice.shape
+    # At the sides the first convolution's map is cut. Sums of up to 81 terms in float32.
+    np.testing.assert_allclose(once[:, 1:-1, 1:-1], twice[:, 1:-1, 1:-1], rtol=1e-4, atol=1e-4)
+
+
+# -------------------------------------------------------------------------------------------------- auxiliary heads
+
+
+@every_variant
+def test_variables_do_not_depend_on_train(name: str):
+    """Initialized with train=True and train=False, the variables are the same."""
+    model = tiny(name, num_classes=3)
+    assert init_shapes(model, square(75)) == init_shapes(model, square(75), train=True)
+
+
+@pytest.mark.parametrize("name", ["inception_v3.slim", "inception_v3.torchvision", "inception_v4.slim"])
+def test_auxiliary_logits_only_while_training(name: str):
+    """While training there are float32 logits of the auxiliary head; in inference `apply` returns a bare array."""
+    model = tiny(name, num_classes=5, dtype=jnp.bfloat16)
+    collections = ["aux_logits", "batch_stats"]
+    logits, state = apply_shapes(model, square(75), train=True, mutable=collections)
+    heads = state["aux_logits"]["heads"]
+    assert {head: (x.shape, x.dtype) for head, x in heads.items()} == {"AuxLogits": ((2, 5), jnp.float32)}
+    assert (logits.shape, logits.dtype) == ((2, 5), jnp.float32)
+    assert "AuxLogits" in state["batch_stats"]
+    _, state = apply_shapes(model, square(75), mutable=collections)
+    assert "aux_logits" not in state
+    assert isinstance(apply_shapes(model, square(75)), jax.ShapeDtypeStruct)
+
+
+@pytest.mark.parametrize("name", ["inception_v3.slim", "inception_v4.slim"])
+def test_no_auxiliary_head_without_classifier(name: str):
+    """Features come without the parameters of an auxiliary head, also while training."""
+    model = tiny(name, num_classes=None)
+    assert "AuxLogits" not in init_shapes(model, square(75), train=True)["params"]
+    _, state = apply_shapes(model, square(75), train=True, mutable=["aux_logits", "batch_stats"])
+    assert "aux_logits" not in state
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 3), (5, 16), (16, 17), (17, 17), (19, 24)])
+def test_auxiliary_parameters_for_maps_of_any_size(size: tuple[int, int]):
+    """The auxiliary head runs on maps from 1x1 on with one set of parameters, 3,325,800 for 768 channels."""
+    style = Style(Norm(scale=False), False, "he_normal", jnp.float32, jnp.float32)
+    head = AuxiliaryHead((128, 768), 1000, style)
+    found = init_with_output(head, images_of(2, *size, 768))
+    assert count_parameters(found[1]["params"]) == 3_325_800
+    assert found[0].shape == (2, 1000)
+
+
+def test_training_on_small_images():
+    """At 75 pixels, the smallest size, the auxiliary head has the parameters that it has at 299."""
+    model = tiny("inception_v3.slim")
+    assert init_shapes(model, square(75)) == init_shapes(model, square(299))
+
+
+def test_unknown_auxiliary_block():
+    """An auxiliary head on a row that does not exist is a ValueError that suggests the nearest."""
+    with pytest.raises(ValueError, match=r"auxiliary_block 'Mixed_6z': did you mean .*Mixed_6"):
+        init_shapes(tiny("inception_v3.slim", auxiliary_block="Mixed_6z"), square(299))
+
+
+def test_auxiliary_head_where_asked():
+    """Keras's network gets an auxiliary head with 3,325,800 parameters from `auxiliary_block="mixed7"`."""
+    params = init_shapes(network("inception_v3", auxiliary_block="mixed7"), square(299))["params"]
+    assert count_parameters(params["AuxLogits"]) == 3_325_800
+
+
+@pytest.mark.parametrize("name", ["inception_v2", "inception_v3.slim"])
+def test_every_parameter_learns(name: str):
+    """Of the sum of main and auxiliary losses every parameter array has a finite gradient that is not all zero."""
+    kept = ("Conv2d_1a_3x3", "Mixed_5b", "Mixed_6a", "Mixed_6e", "Mixed_7c")
+    rows = KINDS["inception_v2"] if name == "inception_v2" else [row for row in V3 if row.name in kept]
+    model = network(name, rows=tuple(rows), width_multiplier=0.02, min_depth=3, num_classes=3)
+    side = 27
+    images = jax.random.normal(jax.random.key(1), (4, side, side, 3))
+    variables = initialized(model, side)
+
+    def gradient(params: Any) -> Any:
+        def loss(params: Any) -> jax.Array:
+            found: Any = model.apply(
+                variables | {"params": params},
+                images,
+                train=True,
+                rngs={"dropout": jax.random.key(2)},
+                mutable=["batch_stats", "aux_logits"],
+            )
+            logits, state = found
+            heads = [logits, *state.get("aux_logits", {}).get("heads", {}).values()]
+            losses = [-jax.nn.log_softmax(head)[jnp.arange(4), jnp.arange(4) % 3].mean() for head in heads]
+            return jnp.stack(losses).sum()
+
+        return jax.grad(loss)(params)
+
+    found = jax.jit(gradient, compiler_options=IN_HASTE)(variables["params"])
+    assert ("AuxLogits" in found) == (name != "inception_v2")
+    for path, leaf in jax.tree.leaves_with_path(found):
+        assert np.isfinite(leaf).all(), jax.tree_util.keystr(path)
+        assert np.any(leaf != 0), jax.tree_util.keystr(path)
+
+
+# -------------------------------------------------------------------------------------------------- heads and parts
+
+
+def test_features_and_scores():
+    """Without classifier the last map, its mean or its maximum; with `spatial` the scores of the mean of each window,
+    with a classifier alone those of the mean of the map."""
+    side = 65
+    model = tiny("inception_v2", num_classes=4)
+    variables = initialized(model, side)
+    body = {key: {k: v for k, v in leaves.items() if k != "Logits"} for key, leaves in variables.items()}
+    images = jax.random.normal(jax.random.key(3), (2, side, 40, 3))
+
+    def run() -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for pooling in (None, "avg", "max"):
+            features = tiny("inception_v2", num_classes=None, pooling=pooling)
+            found[str(pooling)] = features.apply(body, images, train=False)
+        for key, spatial in (("logits", False), ("scores", True)):
+            classifier = tiny("inception_v2", num_classes=4, spatial=spatial, window=2)
+            found[key] = classifier.apply(variables, images, train=False)
+        return found
+
+    found = jax.tree.map(np.asarray, jax.jit(run, compiler_options=IN_HASTE)())
+    assert found["None"].shape[:3] == (2, 3, 2)
+    np.testing.assert_allclose(found["avg"], found["None"].mean(axis=(1, 2)), rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(found["max"], found["None"].max(axis=(1, 2)))
+    weights = variables["params"]["Logits"]
+    kernel, bias = np.asarray(weights["kernel"], np.float64), np.asarray(weights["bias"])
+    assert found["scores"].shape == (2, 2, 1, 4)
+    assert found["scores"].dtype == np.float32
+    windows = np.stack([found["None"][:, row : row + 2].mean(axis=(1, 2)) for row in (0, 1)], axis=1)
+    # float32 sums of tens of products
+    np.testing.assert_allclose(found["scores"][:, :, 0], windows @ kernel + bias, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(found["logits"], found["avg"] @ kernel + bias, rtol=1e-4, atol=1e-5)
+
+
+@every_variant
+def test_dtypes(name: str):
+    """In bfloat16 every activation is bfloat16 and the logits are float32; parameters have `param_dtype`."""
+    model = tiny(name, dtype=jnp.bfloat16, param_dtype=jnp.bfloat16)
+    variables = init_shapes(model, square(75))
+    assert {leaf.dtype for leaf in jax.tree.leaves(variables["params"])} == {jnp.dtype("bfloat16")}
+    assert {leaf.dtype for leaf in jax.tree.leaves(variables["batch_stats"])} == {jnp.dtype("float32")}
+    logits, state = apply_shapes(model, square(75), mutable=["intermediates"])
+    assert (logits.shape, logits.dtype) == ((2, 1000), jnp.float32)
+    activations = list(state["intermediates"]["endpoints"].values())
+    assert {activation.dtype for activation in activations[:-1]} == {jnp.dtype("bfloat16")}
+
+
+@pytest.mark.parametrize("size", [(8, 9), (9, 8)])
+def test_separable_stem(size: tuple[int, int]):
+    """The first layer of v2 is, in float64 NumPy, depthwise 7x7 with stride 2 and more zeros below and to the right
+    where the size is even, then 1x1, bias and ReLU."""
+    model = network("inception_v2", num_classes=None, final_endpoint="Conv2d_1a_7x7", width_multiplier=0.1, min_depth=4)
+    random = np.random.default_rng(0)
+    images = random.normal(size=(1, *size, 3))
+    depthwise = random.normal(size=(7, 7, 1, 6))  # int(6.4) features // 3 channels: 2 for each
+    pointwise, bias = random.normal(size=(1, 1, 6, 6)), random.normal(size=6)
+    params = {"depthwise": {"kernel": depthwise}, "pointwise": {"kernel": pointwise, "bias": bias}}
+    params = {"Conv2d_1a_7x7": jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), params)}
+    found = model.apply({"params": params}, jnp.asarray(images, jnp.float32), train=False)
+
+    rows, columns = (-(-side // 2) for side in size)
+    padded = np.zeros((1, 2 * rows + 5, 2 * columns + 5, 3))
+    top, left = (2 if side % 2 == 0 else 3 for side in size)
+    padded[:, top : top + size[0], left : left + size[1]] = images
+    between = np.zeros((1, rows, columns, 6))
+    for i in range(rows):
+        for j in range(columns):
+            window = padded[0, 2 * i : 2 * i + 7, 2 * j : 2 * j + 7]
+            for channel in range(6):  # of the output; two for each of the input
+                between[0, i, j, channel] = np.sum(window[:, :, channel // 2] * depthwise[:, :, 0, channel])
+    expected = np.maximum(between @ pointwise[0, 0] + bias, 0)
+    assert (expected > 0).any()
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)  # float32 sums of up to 147 products
+
+
+@pytest.mark.parametrize("count_padding", [True, False])
+def test_average_pooling_at_the_sides(count_padding: bool):
+    """On a map of ones the mean is 1, or 4/9 in the corners and 6/9 at the sides where zeros around the map count."""
+    style = Style(None, count_padding, "glorot_uniform", jnp.float32, jnp.float32)
+    found = style.pool(jnp.ones((1, 4, 5, 1)), Pool("avg"))[0, :, :, 0]
+    rows, columns = np.array([2, 3, 3, 2]) / 3, np.array([2, 3, 3, 3, 2]) / 3
+    expected = np.outer(rows, columns) if count_padding else np.ones((4, 5))
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_initial_weights_of_v2():
+    """TF-Slim's truncated normals: 1 in the first layer, .09 in reductions, .1 in projections; He elsewhere."""
+    model = network("inception_v2", num_classes=None, final_endpoint="Mixed_3b")
+    params = initialized(model, 16)["params"]
+    cut = 0.8796  # standard deviation of a normal that is cut at 2
+
+    def spread(*path: str) -> float:
+        leaf = params
+        for name in path:
+            leaf = leaf[name]
+        return float(jnp.std(leaf["kernel"]))
+
+    assert spread("Conv2d_1a_7x7", "depthwise") == pytest.approx(cut, rel=0.1)
+    assert spread("Conv2d_1a_7x7", "pointwise") == pytest.approx(cut, rel=0.1)
+    assert spread("Conv2d_2b_1x1", "conv") == pytest.approx(0.1 * cut, rel=0.05)
+    assert spread("Conv2d_2c_3x3", "conv") == pytest.approx(np.sqrt(2 / 576), rel=0.05)
+    assert spread("Mixed_3b", "Branch_0_Conv2d_0a_1x1", "conv") == pytest.approx(np.sqrt(2 / 192), rel=0.05)
+    assert spread("Mixed_3b", "Branch_1_Conv2d_0a_1x1", "conv") == pytest.approx(0.09 * cut, rel=0.05)
+    assert spread("Mixed_3b", "Branch_2_Conv2d_0a_1x1", "conv") == pytest.approx(0.09 * cut, rel=0.05)
+    assert spread("Mixed_3b", "Branch_2_Conv2d_0c_3x3", "conv") == pytest.approx(np.sqrt(2 / 864), rel=0.05)
+    assert spread("Mixed_3b", "Branch_3_Conv2d_0b_1x1", "conv") == pytest.approx(0.1 * cut, rel=0.05)
+
+
+def test_unknown_initialization():
+    """An initialization that the family does not have is a ValueError that suggests the nearest."""
+    with pytest.raises(ValueError, match="unknown initialization 'he_norml': did you mean he_normal"):
+        init_shapes(tiny("inception_v3", initialization="he_norml"), square(75))
+
+
+def test_without_normalization():
+    """Without batch normalization the convolutions have a bias in the place of beta, and nothing is counted else."""
+    variables = init_shapes(network("inception_v3", norm=None), square(299))
+    assert "batch_stats" not in variables
+    assert count_parameters(variables["params"]) == 23_817_352
+
+
+# ---------------------------------------------------------------------------------------------------------- oracles
+
+TOLERANCE = 1e-4  # of the largest output: float32 sums in another order through some 20 to 40 layers
+Layer = dict[str, np.ndarray]  # kernel [height, width, in, out], scale or none, bias, mean, var
+
+
+def unit_paths(model: Network, side: int) -> list[tuple[str, ...]]:
+    """Paths of the model's convolutions in the order in which they run, which is the frameworks' order of creation."""
+    paths: list[tuple[str, ...]] = []
+
+    def note(call: Callable[..., Any], args: Any, kwargs: Any, context: Any) -> Any:
+        if isinstance(context.module, ConvUnit):
+            paths.append(context.module.path)
+        return call(*args, **kwargs)
+
+    with nn.intercept_methods(note):
+        init_shapes(model, square(side))
+    return paths
+
+
+def random_layer(random: np.random.Generator, shape: tuple[int, ...], scale: bool) -> Layer:
+    """A convolution and its normalization with weights and running statistics far from the initial ones."""
+    features = shape[-1]
+    layer = {
+        "kernel": random.normal(0, np.sqrt(2 / np.prod(shape[:-1])), shape),
+        "bias": random.uniform(-0.2, 0.2, features),
+        "mean": random.uniform(-0.5, 0.5, features),
+        "var": random.uniform(0.5, 1.5, features),
+    }
+    if scale:
+        layer["scale"] = random.uniform(0.5, 1.5, features)
+    return {name: array.astype(np.float32) for name, array in layer.items()}
+
+
+def assembled(model: Any, side: int, layers: list[Layer], dense: Layer) -> Any:
+    """Our variables with the weights of `layers`, in their order."""
+    params: dict[str, Any] = {model.head[-1]: jax.tree.map(jnp.asarray, dense)}
+    statistics: dict[str, Any] = {}
+    for path, layer in zip(unit_paths(model, side), layers, strict=True):
+        *modules, last = path
+        ours, means = params, statistics
+        for module in modules:
+            ours, means = ours.setdefault(module, {}), means.setdefault(module, {})
+        arrays = {name: jnp.asarray(array) for name, array in layer.items()}
+        means[last] = {"bn": {name: arrays[name] for name in ("mean", "var")}}
+        norm = {name: arrays[name] for name in ("scale", "bias") if name in arrays}
+        ours[last] = {"conv": {"kernel": arrays["kernel"]}, "bn": norm}
+    return {"params": params, "batch_stats": statistics}
+
+
+def random_images(side: int) -> np.ndarray:
+    """Two images, one of three times the other's contrast."""
+    images = np.random.default_rng(side).normal(size=(2, side, side, 3)).astype(np.float32)
+    return images * np.array([1, 3], np.float32).reshape(2, 1, 1, 1)
+
+
+def difference(model: Any, variables: Any, images: np.ndarray, expected: np.ndarray) -> float:
+    """The largest difference between the model's logits and the expected ones, relative to the largest of these."""
+    apply = jax.jit(lambda v, x: model.apply(v, x, train=False), compiler_options=IN_HASTE)
+    return float(np.abs(np.asarray(apply(variables, jnp.asarray(images))) - expected).max() / np.abs(expected).max())
+
+
+def mutations(model: Any) -> dict[str, Any]:
+    """The model with another epsilon, a stride one convolution earlier, padding on one side only, other averages."""
+    stem, reduction = model.rows[2], next(row for row in model.rows if row.name in ("Mixed_6a", "mixed3"))
+    (unit,) = stem.branches[0]
+    padded = replace(stem, branches=((replace(unit, padding=((0, 2), (0, 2))),),))
+    first, second, third = reduction.branches[1]
+    branch = (first, replace(second, stride=2, padding="VALID"), replace(third, stride=1, padding="SAME"))
+    strided = replace(reduction, branches=(reduction.branches[0], branch, reduction.branches[2]))
+
+    def with_row(old: Row, new: Row) -> Any:
+        return model.clone(rows=tuple(new if row is old else row for row in model.rows))
+
+    return {
+        "epsilon": model.clone(norm=replace(model.norm, epsilon=1e-5)),
+        "stride": with_row(reduction, strided),
+        "padding": with_row(stem, padded),
+        "averages": model.clone(count_padding=not model.count_padding),
+    }
+
+
+def check(model: Any, layers: list[Layer], dense: Layer, theirs: Callable[[np.ndarray], np.ndarray]) -> None:
+    """Logits are theirs at an even and an odd size; four mutations of the model are noticed."""
+    for side in (80, 75):
+        images = random_images(side)
+        expected = theirs(images)
+        assert np.abs(expected[0] - expected[1]).max() > 0.05 * np.abs(expected).max()
+        assert difference(model, assembled(model, side, layers, dense), images, expected) <= TOLERANCE
+    for name, mutated in mutations(model).items():
+        wrong = difference(mutated, assembled(mutated, side, layers, dense), images, expected)
+        assert wrong > 5 * TOLERANCE, (name, wrong)
+
+
+@pytest.fixture(scope="module")
+def keras() -> Iterator[Any]:
+    os.environ["KERAS_BACKEND"] = "jax"  # read when Keras is imported
+    module = pytest.importorskip("keras")
+    with jax.numpy_rank_promotion("allow"):  # Keras adds biases by promotion
+        yield module
+
+
+def in_order_of_creation(layers: list[Any]) -> list[Any]:
+    return sorted(layers, key=lambda layer: int((re.findall(r"_(\d+)$", layer.name) or [0])[0]))
+
+
+@pytest.mark.oracle
+@pytest.mark.filterwarnings("default")
+def test_keras_inception_v3(keras: Any):
+    """With random weights and statistics the logits are those of Keras's InceptionV3."""
+    # With its own classifier Keras fixes the size of the images.
+    base = keras.applications.InceptionV3(weights=None, input_shape=(None, None, 3), include_top=False, pooling="avg")
+    theirs = keras.Model(base.input, keras.layers.Dense(11, name="predictions")(base.output))
+    random = np.random.default_rng(0)
+    layers: list[Layer] = []
+    convolutions = in_order_of_creation([x for x in theirs.layers if isinstance(x, keras.layers.Conv2D)])
+    norms = in_order_of_creation([x for x in theirs.layers if isinstance(x, keras.layers.BatchNormalization)])
+    for convolution, norm in zip(convolutions, norms, strict=True):
+        layer = random_layer(random, tuple(convolution.kernel.shape), scale=False)
+        convolution.set_weights([layer["kernel"]])
+        norm.set_weights([layer[name] for name in ("bias", "mean", "var")])
+        layers.append(layer)
+    kernel, bias = theirs.get_layer("predictions").get_weights()
+    dense = {"kernel": kernel, "bias": random.normal(size=bias.shape).astype(np.float32)}
+    theirs.get_layer("predictions").set_weights(list(dense.values()))
+    model = network("inception_v3", num_classes=11)
+    check(model, layers, dense, lambda images: np.asarray(theirs(images, training=False)))
+
+
+def randomize_torch(torch: Any, theirs: Any, skip: str = "none") -> tuple[list[Layer], Layer]:
+    """Random weights and statistics for a PyTorch network, and the same as arrays, in the order of its modules."""
+    random = np.random.default_rng(0)
+    layers: list[Layer] = []
+    dense: Layer = {}
+
+    def fill(tensor: Any, array: np.ndarray) -> None:
+        with torch.no_grad():
+            tensor.copy_(torch.from_numpy(np.ascontiguousarray(array)))
+
+    for name, module in theirs.named_modules():
+        kind = type(module).__name__
+        if name.startswith(skip):
+            continue
+        if kind == "Conv2d":
+            features, channels, *size = module.weight.shape
+            layers.append(random_layer(random, (*size, channels, features), scale=True))
+            fill(module.weight, layers[-1]["kernel"].transpose(3, 2, 0, 1))
+        elif "BatchNorm" in kind:
+            for tensor, array in (
+                ("weight", "scale"),
+                ("bias", "bias"),
+                ("running_mean", "mean"),
+                ("running_var", "var"),
+            ):
+                fill(getattr(module, tensor), layers[-1][array])
+        elif kind == "Linear":
+            dense = {"kernel": module.weight.detach().numpy().T, "bias": module.bias.detach().numpy()}
+    return layers, dense
+
+
+def torch_logits(torch: Any, theirs: Any) -> Callable[[np.ndarray], np.ndarray]:
+    def logits(images: np.ndarray) -> np.ndarray:
+        with torch.no_grad():
+            return theirs(torch.from_numpy(images.transpose(0, 3, 1, 2).copy())).numpy()
+
+    return logits
+
+
+@pytest.mark.oracle
+@pytest.mark.filterwarnings("default")
+def test_torchvision_inception_v3():
+    """With random weights and statistics the logits are those of torchvision's inception_v3."""
+    torch = pytest.importorskip("torch")
+    torchvision = pytest.importorskip("torchvision")
+    torch.manual_seed(0)
+    theirs = torchvision.models.inception_v3(weights=None, num_classes=11, init_weights=False).eval()
+    layers, dense = randomize_torch(torch, theirs, skip="AuxLogits")
+    model = network("inception_v3.torchvision", num_classes=11, auxiliary_block=None)
+    check(model, layers, dense, torch_logits(torch, theirs))
+
+
+@pytest.mark.oracle
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize("size", [(17, 17), (20, 23)])
+def test_torchvision_auxiliary_head(size: tuple[int, int]):
+    """The auxiliary logits are those of torchvision's head, on the nominal map and on a larger one."""
+    torch = pytest.importorskip("torch")
+    torchvision = pytest.importorskip("torchvision")
+    torch.manual_seed(0)
+    theirs = torchvision.models.inception.InceptionAux(64, 11).eval()
+    (one, five), dense = randomize_torch(torch, theirs)
+    style = Style(Norm(momentum=0.9, epsilon=1e-3), True, "normal", jnp.float32, jnp.float32)
+    model: Any = AuxiliaryHead((128, 768), 11, style)
+    params: dict[str, Any] = {"Logits": dense}
+    statistics = {}
+    for name, layer in (("Conv2d_1b_1x1", one), ("Conv2d_2a_5x5", five)):
+        params[name] = {"conv": {"kernel": layer["kernel"]}, "bn": {key: layer[key] for key in ("scale", "bias")}}
+        statistics[name] = {"bn": {key: layer[key] for key in ("mean", "var")}}
+    features = np.random.default_rng(1).normal(size=(2, *size, 64)).astype(np.float32)
+    expected = torch_logits(torch, theirs)(features)
+    variables = jax.tree.map(jnp.asarray, {"params": params, "batch_stats": statistics})
+    assert np.abs(expected[0] - expected[1]).max() > 0.05 * np.abs(expected).max()
+    assert difference(model, variables, features, expected) <= TOLERANCE
+
+
+@pytest.mark.oracle
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize("name", ["inception_v3", "inception_v4"])
+def test_timm(name: str):
+    """With random weights and statistics the logits are those of timm's networks."""
+    torch = pytest.importorskip("torch")
+    timm = pytest.importorskip("timm")
+    torch.manual_seed(0)
+    theirs = timm.create_model(name, pretrained=False, num_classes=11).eval()
+    layers, dense = randomize_torch(torch, theirs)
+    model = network("inception_v3.timm" if name == "inception_v3" else name, num_classes=11)
+    check(model, layers, dense, torch_logits(torch, theirs))
