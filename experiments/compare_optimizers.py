@@ -76,6 +76,8 @@ class Arguments:
             raise InvalidArgument(f"steps must be at least 1, got {self.steps}")
         if self.rates is not None and not all(0 < rate < math.inf for rate in self.rates):
             raise InvalidArgument(f"rates must be positive, got {self.rates}")
+        if not self.optimizers or self.rates == ():
+            raise InvalidArgument("give at least one optimizer, and at least one rate where rates are given")
         for optimizer in self.optimizers:
             optimizer_info(optimizer)
 

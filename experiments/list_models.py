@@ -4,6 +4,7 @@ python experiments/list_models.py "lenet5.*"
 python experiments/list_models.py --markdown docs/models.md
 """
 
+import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -52,8 +53,9 @@ def list_models() -> int:
             number = column in ("parameters", "MACs")
             table.add_column(column, justify="right" if number else "left", no_wrap=column != "deviations")
     for row in rows:
-        table.add_row(*list(row.values())[: len(table.columns)])
-    Console(width=None if arguments.deviations else 150).print(table)
+        short = {**row, "paper": textwrap.shorten(row["paper"], 60, placeholder=" ...")}
+        table.add_row(*list(short.values())[: len(table.columns)])
+    Console(width=240 if arguments.deviations else 150).print(table)
     return 0
 
 

@@ -463,7 +463,6 @@ def test_mistakes_on_the_command_line(call, tmp_path, monkeypatch, words, messag
     assert not (tmp_path / "out" / "runs.jsonl").exists()
 
 
-@pytest.mark.xfail(reason="an empty list is not refused", raises=(ValueError, IndexError))
 @pytest.mark.parametrize("words", [["--rates"], ["--optimizers"]])
 def test_empty_lists_on_the_command_line(call, tmp_path, words):
     """No rate, or no optimizer, is a mistake, too."""

@@ -219,10 +219,11 @@ def test_prediction_draws_bars(trained, call, tmp_path):
 
 
 def test_models_are_listed(call):
-    """Every registered name is there, with its parameters; a pattern selects."""
-    _, output, _ = call(list_models.list_models)
-    for name in xx.list_models():
+    """Every registered name of a pattern is there, with its parameters, and no other."""
+    _, output, _ = call(list_models.list_models, "[lnz]*")
+    for name in xx.list_models("[lnz]*"):
         assert re.search(rf"\b{re.escape(name)} .*{xx.model_info(name).parameters:,}", output)
+    assert "vgg16" not in output
     _, output, _ = call(list_models.list_models, "*.tf1", "--deviations")
     assert "lenet5.tf1" in output
     assert "lenet5.slim" not in output

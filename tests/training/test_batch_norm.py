@@ -96,7 +96,7 @@ def test_the_scale_of_weights_does_not_matter(factor: float):
 
     value, (dw, du) = jax.value_and_grad(loss, argnums=(0, 1))(w, u)
     scaled, (dw_scaled, du_scaled) = jax.value_and_grad(loss, argnums=(0, 1))(factor * w, u)
-    tolerance: dict[str, float] = {"rtol": 1e-3, "atol": 1e-4}  # float32 sums that nearly cancel
+    tolerance: dict[str, Any] = {"rtol": 1e-3, "atol": 1e-4}  # float32 sums that nearly cancel
     np.testing.assert_allclose(scaled, value, **tolerance)
     np.testing.assert_allclose(du_scaled, du, **tolerance)
     np.testing.assert_allclose(factor * dw_scaled, dw, **tolerance)

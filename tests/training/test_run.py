@@ -531,7 +531,7 @@ def test_there_is_no_run(tmp_path):
         ({"rate_factors": {"^C2/": 0.5}}, r"the rate factor pattern '\^C2/' matches no parameter"),
         ({"rate_factors": {"^C1/": 0.0}}, "must be positive, got 0.0; 0 is --freeze"),
         ({"weight_decay": 0.1, "weight_decay_pattern": "gamma"}, "the weight decay pattern 'gamma' matches"),
-        ({"weight_decay": -0.1}, "weight_decay must not be negative"),
+        ({"weight_decay": -0.1}, "weight_decay must be a number of at least 0"),
         ({"clip_norm": 0.0}, "clip_norm must be positive"),
         ({"optimizer_options": {"b1": 0.9}}, "momentum .* has no hyperparameter 'b1': it has learning_rate, momentum"),
         ({"optimizer": "nadamax", "like": "keras"}, "like='keras' has no nadamax"),

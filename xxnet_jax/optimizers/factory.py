@@ -174,6 +174,8 @@ def _check_range(name: str, value: Any) -> None:
     within, words = _RANGES[name]
     if isinstance(value, Tracer):
         return
+    if name == "learning_rate" and isinstance(value, jax.Array) and value.ndim == 0 and value == 0:
+        return  # where a warm-up begins; a person who writes 0 means something else
     if isinstance(value, jax.Array | np.ndarray) and value.ndim == 0:
         value = value.item()
     if isinstance(value, bool) or not isinstance(value, numbers.Real):

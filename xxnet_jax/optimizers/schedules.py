@@ -158,12 +158,19 @@ def create_schedule(config: ScheduleConfig, total_steps: int, steps_per_epoch: i
 
 
 def _exponential(rate: float, every: float, *, staircase: bool) -> optax.Schedule:
-    period = max(Fraction(every).limit_denominator(100), Fraction(1, 100))
+    if not staircase:
+        return lambda step: rate ** (step / every)
+    if every >= 2**31:
+        return optax.constant_schedule(1.0)  # no step is so late
+    denominator = min(100, math.isqrt(2**31 // math.ceil(every)))  # products stay within int32
+    period = max(Fraction(every).limit_denominator(max(denominator, 1)), Fraction(1, 100))
+    whole, parts = period.numerator, period.denominator
 
-    def exponent(step: jax.typing.ArrayLike) -> jax.typing.ArrayLike:
-        return jnp.asarray(step) * period.denominator // period.numerator if staircase else step / every
+    def factor(step: jax.typing.ArrayLike) -> jax.Array:
+        step = jnp.asarray(step)
+        return rate ** (step // whole * parts + step % whole * parts // whole)
 
-    return lambda step: rate ** exponent(step)
+    return factor
 
 
 def _multistep(rate: float, boundaries: list[int]) -> optax.Schedule:

@@ -45,7 +45,7 @@ class ParameterGroups:
         """
         masks = [matches(params, pattern, "freeze") for pattern in self.freeze]
         frozen = jax.tree.map(lambda _, *each: any(each), params, *masks)
-        if all(jax.tree.leaves(frozen)):
+        if self.freeze and all(jax.tree.leaves(frozen)):
             raise InvalidArgument(f"the freeze patterns {self.freeze} leave no parameter to train")
         return frozen
 

@@ -37,7 +37,9 @@ def plot_rates(rows: Sequence[Row], best: Mapping[str, float], out: Path, *, tit
         axes.vlines(spread, low, high, color=color, linewidth=2, alpha=0.5)
         if best_rate in points:
             axes.plot(best_rate, means[rates.index(best_rate)], "o", color=color, markersize=9, fillstyle="none")
-    axes.set(xscale="log", yscale="log", xlabel="learning rate", title=title)
+    axes.set(xlabel="learning rate", title=title)
+    if any(len(line.get_xdata()) for line in axes.lines):  # else every run diverged
+        axes.set(xscale="log", yscale="log")
     axes.set_ylabel("test error, %" if is_network else "last value")
     if is_network:
         from matplotlib.ticker import NullFormatter, ScalarFormatter
@@ -71,8 +73,10 @@ def plot_losses(
         losses = np.maximum([curve[:length, 1] for curve in curves], 1e-16)
         axes.plot(steps, losses.mean(axis=0), color=color, label=f"{optimizer} at {rate:g}", linewidth=1.5)
         axes.fill_between(steps, losses.min(axis=0), losses.max(axis=0), color=color, alpha=0.15, linewidth=0)
-    axes.set(yscale="log", xlabel="step", ylabel=quantity, title=title)
-    axes.legend(fontsize="small", ncols=2)
+    axes.set(xlabel="step", ylabel=quantity, title=title)
+    if axes.lines:  # else every run diverged at once
+        axes.set_yscale("log")
+        axes.legend(fontsize="small", ncols=2)
     _save(figure, out)
 
 
