@@ -11,12 +11,13 @@ import xxnet_jax as xx
 from xxnet_jax.models import count_parameters
 from xxnet_jax.models.vgg import INITIALIZERS
 
+create_model: Any = xx.create_model  # Flax types the result of apply as a union
 SMALL: dict[str, Any] = {"features_of_blocks": (4, 6, 8, 8, 8), "dense": (12, 10), "num_classes": 5}
 
 
 def shapes(name: str, side: int = 224, **options: Any) -> dict[str, tuple[int, ...]]:
     """Shapes of the endpoints for one image, from shapes alone."""
-    model = xx.create_model(name, **options)
+    model = create_model(name, **options)
 
     def run(key: jax.Array, images: jax.Array) -> Any:
         variables = model.init(key, images, train=False)
@@ -28,13 +29,13 @@ def shapes(name: str, side: int = 224, **options: Any) -> dict[str, tuple[int, .
 
 
 def parameter_shapes(name: str, **options: Any) -> Any:
-    model = xx.create_model(name, **options)
+    model = create_model(name, **options)
     images = jax.ShapeDtypeStruct((1, 224, 224, 3), jnp.float32)
     return jax.eval_shape(lambda key, x: model.init(key, x, train=False), jax.random.key(0), images)["params"]
 
 
 def initialized(name: str, side: int, **options: Any) -> tuple[Any, Any]:
-    model = xx.create_model(name, **{**SMALL, **options})
+    model = create_model(name, **{**SMALL, **options})
     init = jax.jit(
         lambda key: model.init(key, jnp.zeros((1, side, side, 3)), train=False),
         compiler_options={"xla_backend_optimization_level": 0},
@@ -99,11 +100,11 @@ def test_dense_evaluation_equals_every_window():
     """On 256x288 the scores are the ordinary head's on each 7x7 window of the last map; by default, their mean."""
     model, variables = initialized("vgg11", 224)
     images = jax.random.normal(jax.random.key(1), (2, 256, 288, 3))
-    maps = xx.create_model("vgg11", num_classes=None, features_of_blocks=SMALL["features_of_blocks"]).apply(
+    maps = create_model("vgg11", num_classes=None, features_of_blocks=SMALL["features_of_blocks"]).apply(
         variables, images, train=False
     )
     assert maps.shape == (2, 8, 9, 8)
-    scores = xx.create_model("vgg11", spatial=True, **SMALL).apply(variables, images, train=False)
+    scores = create_model("vgg11", spatial=True, **SMALL).apply(variables, images, train=False)
     assert scores.shape == (2, 2, 3, 5)
     weights = jax.tree.map(lambda x: np.asarray(x, np.float64), variables["params"])
     for row in range(2):
@@ -121,7 +122,7 @@ def test_dense_equals_ordinary_at_the_nominal_size():
     """At 224 the score map has one entry, the ordinary logits."""
     model, variables = initialized("vgg11", 224)
     images = jax.random.normal(jax.random.key(2), (1, 224, 224, 3))
-    spatial = xx.create_model("vgg11", spatial=True, **SMALL).apply(variables, images, train=False)
+    spatial = create_model("vgg11", spatial=True, **SMALL).apply(variables, images, train=False)
     np.testing.assert_array_equal(spatial[:, 0, 0], model.apply(variables, images, train=False))
 
 
@@ -130,7 +131,7 @@ def test_too_small_images():
     model, variables = initialized("vgg11", 224)
     with pytest.raises(ValueError, match="at least 224x224"):
         model.apply(variables, jnp.ones((1, 223, 224, 3)), train=False)
-    features = xx.create_model("vgg11", num_classes=None, features_of_blocks=SMALL["features_of_blocks"])
+    features = create_model("vgg11", num_classes=None, features_of_blocks=SMALL["features_of_blocks"])
     assert features.apply(variables, jnp.ones((1, 32, 32, 3)), train=False).shape == (1, 1, 1, 8)
     with pytest.raises(ValueError, match="smallest size is 32x32"):
         features.apply(variables, jnp.ones((1, 31, 32, 3)), train=False)
@@ -156,7 +157,7 @@ def test_lrn_changes_activations_and_no_parameters():
     """A-LRN has A's parameters; its first pooling gets what local response normalization makes of the convolution."""
     model, variables = initialized("vgg11_lrn", 224, final_endpoint="block1_lrn")
     images = jax.random.normal(jax.random.key(4), (1, 32, 32, 3))
-    plain = xx.create_model("vgg11", final_endpoint="block1_conv1", **SMALL)
+    plain = create_model("vgg11", final_endpoint="block1_conv1", **SMALL)
     x = np.asarray(plain.apply(variables, images, train=False), np.float64)
     squares = np.pad(x**2, ((0, 0),) * 3 + ((2, 2),))
     near = sum(squares[..., i : i + 4] for i in range(5))

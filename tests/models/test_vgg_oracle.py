@@ -81,6 +81,7 @@ def from_torch(theirs: Any, blocks: Any) -> dict[str, Any]:
 
     params: dict[str, Any] = {}
     statistics: dict[str, Any] = {}
+    name = ""
     names = iter([f"block{b}_conv{n}" for b, sizes in enumerate(blocks, start=1) for n in range(1, len(sizes) + 1)])
     for layer in theirs.features:
         kind = type(layer).__name__

@@ -45,7 +45,8 @@ def test_the_notes_example():
     images = jnp.asarray(ROW, jnp.float32).reshape(8, 1, 1, 1)
     model = OnlyNorm()
     variables = model.init(jax.random.key(0), images, train=False)
-    normalized, mutated = model.apply(variables, images, train=True, mutable=["batch_stats"])
+    applied: Any = model.apply(variables, images, train=True, mutable=["batch_stats"])
+    normalized, mutated = applied
     printed = [-0.98, -0.23, -0.68, -1.13, 0.08, 0.68, 2.19, 0.08]
     np.testing.assert_allclose(np.ravel(normalized), printed, atol=0.005)  # two printed digits
     np.testing.assert_allclose(mutated["batch_stats"]["bn"]["mean"], 0.01 * 1.65, rtol=1e-5)

@@ -307,7 +307,7 @@ class _Training:
         steps = self.checkpoints.steps()
         kept = f"the checkpoint of step {steps[-1]} is kept" if steps else "no checkpoint was saved"
         raise Diverged(
-            f"{what}; {kept}. Try a lower --learning-rate or a warm-up (--schedule.warmup-steps), with a new --workdir"
+            f"{what}; {kept}. Try a lower --learning-rate or a warm-up (--schedule.warmup), with a new --workdir"
         )
 
 

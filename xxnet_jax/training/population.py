@@ -94,6 +94,8 @@ class Population:
         step_options: Mapping[str, Any] | None = None,
     ):
         self.vectorized = self.vectorized_by_default() if vectorized is None else vectorized
+        if at_once is not None and at_once < 1:
+            raise InvalidArgument(f"at_once must be at least 1, got {at_once}")
         self.at_once = at_once
         self._loader, self._own_order = loader, own_order
         self._model, self._image_shape, self._mesh = model, image_shape, mesh
@@ -130,6 +132,8 @@ class Population:
             raise InvalidArgument(f"all members must name the same hyperparameters, got {sorted(names)}")
         if not members:
             return
+        if steps < 1 or min(member.seed for member in members) < 0:
+            raise InvalidArgument(f"members need seeds of at least 0 and at least one step, got {steps} steps")
         for member in members:
             self._transformation(member.learning_rate, member.hyperparameters)  # a wrong value is an error now
         if self.vectorized:

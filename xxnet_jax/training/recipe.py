@@ -110,6 +110,8 @@ class Recipe:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise InvalidArgument(f"{name} must be at least 1, got {value}")
+        if self.seed < 0:
+            raise InvalidArgument(f"seed must not be negative, got {self.seed}")
         if self.l2 < 0:
             raise InvalidArgument(f"l2 must not be negative, got {self.l2}")
         if self.ema_decay is not None and not 0 <= self.ema_decay < 1:
