@@ -111,6 +111,21 @@ def test_fractions_divide_each_class(sizes: list[int], fractions: tuple[float, f
             assert abs(counts[label] - fraction * size) <= 1
 
 
+@settings(max_examples=8)
+@given(st.lists(st.integers(1, 25), min_size=1, max_size=4))
+def test_a_slice_has_its_share_of_every_class(sizes: list[int]):
+    """The last images of a split, such as train[-5000:] for validation, are of all classes, to within one of each."""
+    with tempfile.TemporaryDirectory() as folder:
+        for label, size in enumerate(sizes):
+            for index in range(size):
+                save(Path(folder, "train", f"class{label}", f"{index}.bmp"), colour(index))
+        labels = [label for _, label in numbers(open_source(f"folder:{folder}"), "train")]
+    for length in range(len(labels) + 1):
+        counts = Counter(labels[len(labels) - length :])
+        for label, size in enumerate(sizes):
+            assert abs(counts[label] - size * length / len(labels)) <= 1
+
+
 def test_files_are_not_divided_by_their_order(tmp_path: Path):
     """The split of a class is drawn at random: the test files are not simply the last by name."""
     for index in range(100):

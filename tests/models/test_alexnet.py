@@ -671,7 +671,7 @@ class TestTorch:
         [
             {"convolutions": (Convolution(64, 11, stride=4, padding="SAME", pool=True), *[None] * 4)},
             {"convolutions": (Convolution(64, 11, stride=4, padding=1, pool=True), *[None] * 4)},
-            {"ceil_pool": True},
+            {"pool_padding": "CEIL"},
             {"pool_window": 2},
         ],
         ids=["same", "padding", "ceil", "window"],

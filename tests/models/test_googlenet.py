@@ -14,7 +14,7 @@ from scipy.signal import correlate
 
 import xxnet_jax as xx
 from xxnet_jax.models import Network, count_parameters, googlenet
-from xxnet_jax.models.googlenet import ConvReluNorm, Inception, Widths, auxiliary_pool, caffe_lrn, halve
+from xxnet_jax.models.googlenet import ConvReluNorm, Inception, Widths, caffe_lrn
 from xxnet_jax.models.layers import ConvUnit, Norm
 
 NAMES = ["googlenet", "googlenet.notebook", "googlenet.slim", "googlenet.torchvision", "googlenet.xxnet"]
@@ -418,34 +418,6 @@ def test_initialization():
 # ---------------------------------------------------------------------------------------------- parts, in NumPy
 
 
-def windows(size: int, window: int, padding: str) -> list[range]:
-    """Pixels that each window of a pool with stride 2 covers, by the definitions of Caffe, TensorFlow and Keras."""
-    if padding == "ceil":  # as many windows as begin in the map and are needed to cover it
-        starts = list(range(0, max(size - window, 0) + 1, 2))
-        while starts[-1] + window < size:
-            starts.append(starts[-1] + 2)
-    elif padding == "same":
-        count = -(-size // 2)
-        before = max((count - 1) * 2 + window - size, 0) // 2
-        starts = [2 * i - before for i in range(count)]
-    else:  # one pixel on each side, incomplete windows dropped
-        starts = list(range(-1, size + 1 - window + 1, 2))
-    return [range(max(start, 0), min(start + window, size)) for start in starts]
-
-
-@pytest.mark.parametrize("padding", ["ceil", "same", "one"])
-@pytest.mark.parametrize("window", [2, 3])
-def test_halve(window: int, padding: Any):
-    """The pools with stride 2 take the maxima of the windows of their definition, on even and odd maps."""
-    for height, width in ((3, 4), (5, 6), (7, 8), (2, 9)):
-        x = np.random.default_rng(0).normal(-3, 1, (2, height, width, 3)).astype(np.float32)
-        rows, columns = windows(height, window, padding), windows(width, window, padding)
-        expected = np.stack(
-            [np.stack([x[:, r][:, :, c].max(axis=(1, 2)) for c in columns], axis=1) for r in rows], axis=1
-        )
-        np.testing.assert_array_equal(halve(jnp.asarray(x), window, padding), expected)
-
-
 def test_caffe_lrn():
     """x / (1 + 1e-4 * mean of x^2 over 5 neighbouring channels)^.75, where channels that do not exist are zero."""
     x = np.random.default_rng(0).normal(0, 100, (1, 2, 2, 7))
@@ -454,19 +426,6 @@ def test_caffe_lrn():
     expected = x / (1 + 1e-4 * mean) ** 0.75
     np.testing.assert_allclose(caffe_lrn(jnp.asarray(x, jnp.float32)), expected, rtol=1e-5)
     assert np.abs(expected / x).min() < 0.8  # else the test would see nothing
-
-
-def test_auxiliary_pool():
-    """Maps of 14 to 16 pixels are pooled by 5x5 windows with stride 3, others by 4x4 regions that cover the map."""
-    for side in (1, 3, 4, 6, 8, 14, 16, 19):
-        x = np.random.default_rng(0).normal(size=(1, side, side, 2))
-        if 14 <= side <= 16:
-            edges = [(3 * i, 3 * i + 5) for i in range(4)]
-        else:
-            edges = [(int(np.floor(side * i / 4)), int(np.ceil(side * (i + 1) / 4))) for i in range(4)]
-        expected = [[x[:, a:b, c:d].mean(axis=(1, 2)) for c, d in edges] for a, b in edges]
-        found = np.asarray(auxiliary_pool(jnp.asarray(x, jnp.float32), 4))
-        np.testing.assert_allclose(found.transpose(1, 2, 0, 3), expected, rtol=1e-5, atol=1e-6)
 
 
 def relu(x: np.ndarray) -> np.ndarray:

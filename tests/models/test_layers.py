@@ -13,7 +13,19 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from scipy.signal import correlate
 
-from xxnet_jax.models.layers import Conv, Network, avg_pool, check_images, convolve, dropout, max_pool
+from xxnet_jax.errors import InvalidArgument
+from xxnet_jax.models.layers import (
+    Conv,
+    Network,
+    auxiliary_pool,
+    avg_pool,
+    check_images,
+    convolve,
+    dropout,
+    max_pool,
+    smallest_side,
+    windows_along,
+)
 
 SHAPE = (2, 7, 10, 3)  # odd and even, so that windows do not fit
 # (window, stride, padding): disjoint, overlapping, and with gaps between windows
@@ -24,6 +36,10 @@ POOLS = [
     (3, 2, "SAME"),
     (3, 1, "SAME"),
     (2, 3, "VALID"),
+    (2, None, "CEIL"),
+    (3, 2, "CEIL"),
+    (2, 3, "CEIL"),
+    (3, 2, 1),
 ]
 every_pool = pytest.mark.parametrize(("window", "stride", "padding"), POOLS)
 
@@ -31,10 +47,36 @@ every_pool = pytest.mark.parametrize(("window", "stride", "padding"), POOLS)
 ties = arrays.arrays(np.float32, SHAPE, elements=st.integers(-1, 1).map(float))
 
 
-def reduce_window(x: jax.Array, window: int, stride: int | None, padding: str) -> jax.Array:
+def starts(size: int, window: int, stride: int, padding: str | int) -> list[int]:
+    """Where the windows begin, by the definition of the padding."""
+    match padding:
+        case "VALID":
+            return list(range(0, size - window + 1, stride))
+        case "SAME":  # TensorFlow: the smaller half of what is missing comes before
+            count = -(-size // stride)
+            before = max((count - 1) * stride + window - size, 0) // 2
+            return [stride * i - before for i in range(count)]
+        case "CEIL":  # Caffe, PyTorch: until the last pixel is covered
+            found = [0]
+            while found[-1] + window < size:
+                found.append(found[-1] + stride)
+            return found
+        case int():
+            return list(range(-padding, size + padding - window + 1, stride))
+    raise AssertionError(padding)
+
+
+def reduce_window(x: jax.Array, window: int, stride: int | None, padding: str | int) -> jax.Array:
     """XLA's own maximum over windows, whose gradient is its select-and-scatter."""
-    strides = (1, stride or window, stride or window, 1)
-    return jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, (1, window, window, 1), strides, padding)
+    step = stride or window
+    pads: Any = padding
+    if padding not in ("VALID", "SAME"):
+        firsts = [starts(size, window, step, padding) for size in x.shape[1:3]]
+        rows, columns = (
+            (-first[0], max(0, first[-1] + window - size)) for first, size in zip(firsts, x.shape[1:3], strict=True)
+        )
+        pads = ((0, 0), rows, columns, (0, 0))
+    return jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, (1, window, window, 1), (1, step, step, 1), pads)
 
 
 @functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
@@ -66,7 +108,7 @@ def test_max_pool_of_infinities_is_xlas():
 
 
 @every_pool
-def test_max_pool_propagates_nan(window: int, stride: int | None, padding: str):
+def test_max_pool_propagates_nan(window: int, stride: int | None, padding: Any):
     """A window with a NaN, wherever in the window it lies, is NaN, and no other window is."""
     x = np.random.default_rng(1).standard_normal(SHAPE).astype(np.float32)
     x[np.random.default_rng(2).random(SHAPE) < 0.05] = np.nan
@@ -92,25 +134,47 @@ def test_max_pool_under_vmap():
     np.testing.assert_array_equal(jax.jit(jax.vmap(pool))(x), np.stack([pool(y) for y in x]))
 
 
-def windows(size: int, window: int, stride: int, padding: str) -> list[slice]:
-    """The pixels that each window covers, by TensorFlow's definition of the two paddings, padding left out."""
-    if padding == "VALID":
-        return [slice(start, start + window) for start in range(0, size - window + 1, stride)]
-    count = -(-size // stride)
-    before = max((count - 1) * stride + window - size, 0) // 2
-    starts = [stride * i - before for i in range(count)]
-    return [slice(max(start, 0), min(start + window, size)) for start in starts]
+def windows(size: int, window: int, stride: int, padding: str | int) -> list[slice]:
+    """The pixels that each window covers, padding left out."""
+    return [slice(max(start, 0), start + window) for start in starts(size, window, stride, padding)]
 
 
 @every_pool
-def test_avg_pool(window: int, stride: int | None, padding: str):
-    """Each output is the mean of the pixels that its window covers; padding is not counted."""
-    x = np.random.default_rng(5).normal(3, 1, SHAPE).astype(np.float32)
-    rows, columns = (windows(size, window, stride or window, padding) for size in SHAPE[1:3])
-    expected = np.stack([[x[:, i, j].mean(axis=(1, 2), dtype=np.float64) for j in columns] for i in rows])
-    found = avg_pool(jnp.asarray(x), window, stride, padding)
-    # float32 means of up to 9 numbers near 3.
-    np.testing.assert_allclose(found, expected.transpose(2, 0, 1, 3), rtol=1e-5)
+@pytest.mark.parametrize("size", [SHAPE[1:3], (2, 3), (13, 6)])
+def test_pools_by_their_definition(size: tuple[int, int], window: int, stride: int | None, padding: Any):
+    """Each output is the mean, or the maximum, of the pixels that its window covers; padding is not counted."""
+    step = stride or window
+    rows, columns = (windows(side, window, step, padding) for side in size)
+    assert [windows_along(side, window, step, padding) for side in size] == [len(rows), len(columns)]
+    if not (rows and columns):
+        return
+    x = np.random.default_rng(5).normal(-3, 1, (2, *size, 3)).astype(np.float32)
+    for pool, value in ((avg_pool, np.mean), (max_pool, np.max)):
+        expected = np.stack([[value(x[:, i, j].astype(np.float64), axis=(1, 2)) for j in columns] for i in rows])
+        found = pool(jnp.asarray(x), window, stride, padding)
+        # float32 means of up to 9 numbers near -3.
+        np.testing.assert_allclose(found, expected.transpose(2, 0, 1, 3), rtol=1e-5)
+
+
+def test_smallest_side():
+    """The first image whose map has the pixels asked for; an unknown padding is refused by name."""
+    assert smallest_side(lambda side: windows_along(side, 3, 2, "CEIL")) == 2
+    assert smallest_side(lambda side: windows_along(side, 3, 2), 6) == 13
+    with pytest.raises(InvalidArgument, match="'CEIL' or an integer, not 'HALF'"):
+        windows_along(7, 3, 2, "HALF")  # pyright: ignore[reportArgumentType]
+
+
+def test_auxiliary_pool():
+    """Maps of 14 to 16 pixels are pooled by 5x5 windows with stride 3, others by 4x4 regions that cover the map."""
+    for side in (1, 3, 4, 6, 8, 14, 16, 19):
+        x = np.random.default_rng(0).normal(size=(1, side, side, 2))
+        if 14 <= side <= 16:
+            edges = [(3 * i, 3 * i + 5) for i in range(4)]
+        else:
+            edges = [(int(np.floor(side * i / 4)), int(np.ceil(side * (i + 1) / 4))) for i in range(4)]
+        expected = [[x[:, a:b, c:d].mean(axis=(1, 2)) for c, d in edges] for a, b in edges]
+        found = np.asarray(auxiliary_pool(jnp.asarray(x, jnp.float32), 4))
+        np.testing.assert_allclose(found.transpose(1, 2, 0, 3), expected, rtol=1e-5, atol=1e-6)
 
 
 def test_avg_pool_of_ones_is_one():

@@ -11,7 +11,7 @@ import pytest
 
 import xxnet_jax as xx
 from xxnet_jax.models import Network, count_parameters
-from xxnet_jax.models.nin import MLPConv, pool_to_edge
+from xxnet_jax.models.nin import MLPConv
 
 NAMES = ("nin", "nin_cifar10", "nin_cifar10.fc", "nin_cifar10.fc_dropout")
 every_variant = pytest.mark.parametrize("name", NAMES)
@@ -168,16 +168,6 @@ def test_mlpconv(size: int, stride: int, padding: int):
     expected = perceptron(x[0].astype(np.float64), params, stride=stride, pad=padding)
     found: Any = layer.apply({"params": params}, jnp.asarray(x))
     np.testing.assert_allclose(found, expected[None], rtol=0, atol=1e-5 * expected.max())
-
-
-@pytest.mark.parametrize("kind", ["max", "average"])
-@pytest.mark.parametrize("size", [(2, 3), (4, 5), (7, 8), (13, 6)])
-def test_pooling_reaches_to_the_edge(kind: Any, size: tuple[int, int]):
-    """Windows that reach beyond the edge count, by what lies on the map alone."""
-    x = np.random.default_rng(4).normal(-3, 1, (1, *size, 2)).astype(np.float32)
-    expected = to_the_edge(x[0], np.max if kind == "max" else np.mean)
-    found = pool_to_edge(jnp.asarray(x), kind)
-    np.testing.assert_allclose(found, expected[None], rtol=1e-6)
 
 
 def reference(p: Any, x: np.ndarray, *, imagenet: bool) -> np.ndarray:

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax.traverse_util import flatten_dict
 
 import xxnet_jax as xx
 from xxnet_jax.models import Network, count_parameters, registry
@@ -20,6 +21,7 @@ from xxnet_jax.models import Network, count_parameters, registry
 # from the code under test. A network without a line here fails `test_parameter_count`.
 PUBLISHED_PARAMETERS = {
     "alexnet": (60_965_224, 60_965_224),  # the paper's two groups: 60,954,656 weights + 10,568 biases
+    "alexnet.cifar10": (2_819_274, 2_819_274),  # 578,752 in the convolutions, 2,240,522 in the dense layers
     "alexnet.notebook": (49_516_520, 49_516_520),  # the notes' code in Keras: one 384 convolution is missing
     "alexnet.slim": (50_303_912, 50_303_912),  # TF-Slim's alexnet_v2, layer by layer
     "alexnet.tf1": (62_378_344, 62_378_344),  # the notes' arithmetic, no groups
@@ -83,7 +85,8 @@ PUBLISHED_PARAMETERS = {
 
 # What runs once or twice is compiled in haste: compilation takes most of the time of these tests.
 IN_HASTE: Any = {"xla_backend_optimization_level": 0}
-every_model = pytest.mark.parametrize("name", xx.list_models())
+# With this scope all tests of a network follow each other, so that those of one process share what it has traced.
+every_model = pytest.mark.parametrize("name", xx.list_models(), scope="module")
 
 
 def is_light(name: str) -> bool:
@@ -91,8 +94,12 @@ def is_light(name: str) -> bool:
     return info.input_shape[0] <= 32 and info.parameters < 4e6
 
 
-# Those that are computed with, not only traced; the others' families have tests with small widths and images.
-every_light_model = pytest.mark.parametrize("name", [name for name in xx.list_models() if is_light(name)])
+# Those that are computed with, not only traced. Large ones by request; their families have tests at small size too.
+every_computed_model = pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=() if is_light(name) else pytest.mark.full_size) for name in xx.list_models()],
+    scope="module",
+)
 
 
 def random_images(name: str, batch: int = 2, seed: int = 0) -> jax.Array:
@@ -104,15 +111,26 @@ def images_of(batch: int, height: int, width: int, channels: int) -> jax.ShapeDt
     return jax.ShapeDtypeStruct((batch, height, width, channels), jnp.float32)
 
 
-def abstract_init(model: Network, images: Any, *, train: bool = False) -> Any:
-    """The variables' shapes and dtypes, without any arithmetic."""
-    return jax.eval_shape(lambda key, x: model.init(key, x, train=train), jax.random.key(0), images)
+def trace(model: Network, images: jax.ShapeDtypeStruct, *, train: bool = False) -> Any:
+    """(output, variables) of an initialization as shapes and dtypes, without any arithmetic."""
+    return jax.eval_shape(lambda key, x: model.init_with_output(key, x, train=train), jax.random.key(0), images)
 
 
-def abstract_apply(model: Network, images: Any, **arguments: Any) -> Any:
-    """Shapes and dtypes of what `apply` gives, without any arithmetic."""
-    variables = abstract_init(model, images)
-    return jax.eval_shape(lambda v, x: model.apply(v, x, train=False, **arguments), variables, images)
+traced: Any = functools.cache(trace)
+
+
+def abstract_init(model: Network, images: jax.ShapeDtypeStruct, *, train: bool = False) -> Any:
+    """The variables' shapes and dtypes."""
+    return traced(model, images, train=train)[1]
+
+
+def abstract_output(model: Network, images: jax.ShapeDtypeStruct) -> Any:
+    """The output's shape and dtype."""
+    return traced(model, images)[0]
+
+
+def nominal_images(name: str) -> jax.ShapeDtypeStruct:
+    return images_of(2, *xx.model_info(name).input_shape)
 
 
 # ---------------------------------------------------------------------------------------------- names and errors
@@ -229,7 +247,7 @@ def test_parameter_count(name: str):
     """Trainable parameters and all scalars are the published numbers, and those of `ModelInfo`, to the digit."""
     assert name in PUBLISHED_PARAMETERS, f"add the published parameter count of {name}"
     info = xx.model_info(name)
-    variables = abstract_init(xx.create_model(name), images_of(1, *info.input_shape))
+    variables = abstract_init(xx.create_model(name), nominal_images(name))
     trainable = count_parameters(variables["params"]) - info.auxiliary_parameters
     total = trainable + count_parameters(variables.get("batch_stats", {}))
     assert (trainable, total) == PUBLISHED_PARAMETERS[name]
@@ -239,9 +257,8 @@ def test_parameter_count(name: str):
 @every_model
 def test_variables_do_not_depend_on_train(name: str):
     """`init` gives the same tree of variables with train=True and train=False, and only params and batch_stats."""
-    images = images_of(2, *xx.model_info(name).input_shape)
     model = xx.create_model(name)
-    inference, training = (abstract_init(model, images, train=train) for train in (False, True))
+    inference, training = (abstract_init(model, nominal_images(name), train=train) for train in (False, True))
     chex.assert_trees_all_equal_shapes_and_dtypes(inference, training)
     assert {"params"} <= set(inference) - {"intermediates"} <= {"params", "batch_stats"}
 
@@ -251,8 +268,8 @@ def test_any_number_of_classes(name: str):
     """Logits are float32 [batch, num_classes] for any number of classes."""
     num_classes = 7
     model = xx.create_model(name, num_classes=num_classes)
-    logits = abstract_apply(model, images_of(3, *xx.model_info(name).input_shape))
-    assert (logits.shape, logits.dtype) == ((3, num_classes), jnp.float32)
+    logits = abstract_output(model, nominal_images(name))
+    assert (logits.shape, logits.dtype) == ((2, num_classes), jnp.float32)
 
 
 @every_model
@@ -260,16 +277,16 @@ def test_published_number_of_classes(name: str):
     """Without `num_classes` the classifier is the published one."""
     info = xx.model_info(name)
     assert xx.create_model(name) == xx.create_model(name, num_classes=info.num_classes)
-    assert abstract_apply(xx.create_model(name), images_of(1, *info.input_shape)).shape == (1, info.num_classes)
+    assert abstract_output(xx.create_model(name), nominal_images(name)).shape == (2, info.num_classes)
 
 
-@every_light_model
+@every_computed_model
 def test_features(name: str, initial_variables: Callable[[str], Any]):
     """Without classifier the result is the last feature map, pooled it is that map's mean or maximum over pixels, and
     the parameters are the classifier's without its head."""
     images = random_images(name)
     params = initial_variables(name)["params"]
-    body = abstract_init(xx.create_model(name, num_classes=None), images)["params"]
+    body = abstract_init(xx.create_model(name, num_classes=None), nominal_images(name))["params"]
     assert len(body) < len(params)
     variables = initial_variables(name) | {"params": {layer: params[layer] for layer in body}}
     chex.assert_trees_all_equal_shapes_and_dtypes(variables["params"], body)
@@ -301,8 +318,7 @@ def test_smallest_size(name: str):
     assert named
     smallest = int(named[1])
     larger = smallest + 9
-    for height, width in ((smallest, smallest), (smallest, larger), (larger, smallest)):
-        assert min(abstract_apply(model, images_of(1, height, width, channels)).shape) >= 1
+    assert min(abstract_output(model, images_of(1, smallest, smallest, channels)).shape) >= 1
     for height, width in ((smallest - 1, smallest - 1), (larger, smallest - 1), (smallest - 1, larger)):
         with pytest.raises(ValueError, match=rf"{height}x{width} .*smallest size is {smallest}x{smallest}\b"):
             abstract_init(model, images_of(1, height, width, channels))
@@ -311,14 +327,10 @@ def test_smallest_size(name: str):
 @every_model
 @pytest.mark.parametrize("channels", [1, 3])
 def test_channels_first(name: str, channels: int):
-    """Channels-first images are a ValueError that says how to transpose them, and the transposed ones work."""
+    """Channels-first images, of grey or of colour, are a ValueError that says how to transpose them."""
     side = xx.model_info(name).input_shape[0]
-    model = xx.create_model(name)
-    images = images_of(2, channels, side, side)
     with pytest.raises(ValueError, match=r"channels-first.*jnp.transpose\(images, \(0, 2, 3, 1\)\)"):
-        abstract_init(model, images)
-    transposed = jax.eval_shape(lambda x: jnp.transpose(x, (0, 2, 3, 1)), images)
-    assert abstract_apply(model, transposed).shape == (2, model.num_classes)
+        abstract_init(xx.create_model(name), images_of(2, channels, side, side))
 
 
 @every_model
@@ -334,18 +346,16 @@ def test_one_image_without_batch(name: str):
 def test_dtypes(name: str, dtype: str, param_dtype: str):
     """The computation runs in `dtype`, parameters have `param_dtype`, logits are float32 whatever the two are."""
     model = xx.create_model(name, dtype=jnp.dtype(dtype), param_dtype=jnp.dtype(param_dtype))
-    images = images_of(2, *xx.model_info(name).input_shape)
-    parameters = abstract_init(model, images)["params"]
-    assert {leaf.dtype for leaf in jax.tree.leaves(parameters)} == {jnp.dtype(param_dtype)}
-    logits, published = abstract_apply(model, images, mutable=["intermediates"])
+    logits, variables = traced(model, nominal_images(name))
+    assert {leaf.dtype for leaf in jax.tree.leaves(variables["params"])} == {jnp.dtype(param_dtype)}
     assert logits.dtype == jnp.float32
-    activations = [activation.dtype for activation in published["intermediates"]["endpoints"].values()]
+    activations = [activation.dtype for activation in variables["intermediates"]["endpoints"].values()]
     assert set(activations) == {jnp.dtype(dtype), jnp.dtype("float32")}
     if dtype != "float32":
         assert activations.count(jnp.dtype("float32")) == 1  # the logits
 
 
-@every_light_model
+@every_computed_model
 def test_bfloat16_is_near_float32(name: str, initial_variables: Callable[[str], Any]):
     """Logits computed in bfloat16 are those of float32, to the 8 bits of bfloat16 over the depth of the network."""
     images = random_images(name)
@@ -361,7 +371,7 @@ def test_bfloat16_is_near_float32(name: str, initial_variables: Callable[[str], 
     assert not np.array_equal(half, single)
 
 
-@every_light_model
+@every_computed_model
 def test_images_of_a_batch_do_not_mix(name: str, initial_variables: Callable[[str], Any]):
     """In inference a permuted batch has the permuted logits, and a NaN image spoils no other image's logits."""
     model = xx.create_model(name)
@@ -380,9 +390,10 @@ def test_images_of_a_batch_do_not_mix(name: str, initial_variables: Callable[[st
     np.testing.assert_allclose(spoilt[others], logits[others], rtol=0, atol=tolerance)
 
 
-@every_light_model
+@every_computed_model
 def test_every_parameter_learns(name: str, initial_variables: Callable[[str], Any]):
-    """On random images every parameter array gets a finite gradient that is not all zero."""
+    """On random images every parameter array gets a finite gradient that is not all zero, from the logits and those of
+    the auxiliary heads; but a bias that the mean of a batch normalization takes away has none but rounding."""
     model = xx.create_model(name)
     images = random_images(name, batch=4)
     variables = initial_variables(name)
@@ -391,35 +402,42 @@ def test_every_parameter_learns(name: str, initial_variables: Callable[[str], An
     @functools.partial(jax.jit, compiler_options=IN_HASTE)
     @jax.grad
     def gradient(params: Any) -> jax.Array:
-        logits: Any = model.apply(
+        logits, published = model.apply(
             variables | {"params": params},
             images,
             train=True,
             rngs={"dropout": jax.random.key(2)},
-            mutable=["batch_stats"],
-        )[0]
-        return jnp.sum(weights * jax.nn.log_softmax(logits))
+            mutable=["batch_stats", "aux_logits"],
+        )
+        heads = jax.tree.leaves(published.get("aux_logits", {}))
+        return sum((jnp.sum(weights * jax.nn.log_softmax(scores)) for scores in (logits, *heads)), jnp.array(0.0))
 
-    for path, leaf in jax.tree.leaves_with_path(gradient(variables["params"])):
-        assert np.isfinite(leaf).all(), jax.tree_util.keystr(path)
-        assert np.any(leaf != 0), jax.tree_util.keystr(path)
+    relu_between = getattr(model, "norm_last", False)
+    gradients: dict[str, Any] = flatten_dict(gradient(variables["params"]), sep="/")
+    for path, leaf in gradients.items():
+        assert np.isfinite(leaf).all(), path
+        unit = path.removesuffix("conv/bias")
+        if unit != path and f"{unit}bn/bias" in gradients and not relu_between:
+            assert np.abs(leaf).max() <= 1e-3 * np.abs(gradients[f"{unit}bn/bias"]).max(), path
+        else:
+            assert np.any(leaf != 0), path
 
 
-@every_light_model
+@every_computed_model
 def test_equal_networks_share_a_compilation(name: str):
     """Networks created alike are equal and hash alike: a function jitted over them is traced once for all of them."""
-    images = images_of(2, *xx.model_info(name).input_shape)
+    images = nominal_images(name)
     abstract = abstract_init(xx.create_model(name), images)
     variables = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), abstract)
-    traced = []
+    traces = []
 
     def forward(model: Network, model_variables: Any, x: jax.Array) -> Any:
-        traced.append(model)
+        traces.append(model)
         return model.apply(model_variables, x, train=False)
 
     compiled = jax.jit(forward, static_argnums=0)
     for value in range(3):
         compiled(xx.create_model(name), variables, jnp.full(images.shape, value, jnp.float32))
-    assert len(traced) == 1
+    assert len(traces) == 1
     assert hash(xx.create_model(name)) == hash(xx.create_model(name))
     assert xx.create_model(name) != xx.create_model(name, dtype=jnp.bfloat16)

@@ -200,10 +200,10 @@ def test_forward_is_the_published(name: str, reference: Any, size: tuple[int, in
     # Eight layers of float32 sums of up to 400 terms: some 1e-6 of the largest logit.
     np.testing.assert_allclose(forward(model, params, images), expected, rtol=0, atol=2e-5 * largest)
     if name == "zfnet":  # were the order the other one, or pooling to stop before the edge, this test would know
-        for wrong in ({"order": ("norm", "pool")}, {"order": ("pool",)}, {"ceil_pool": False, "window": 1}):
+        for wrong in ({"order": ("norm", "pool")}, {"order": ("pool",)}, {"pool_padding": "VALID", "window": 1}):
             model = small(name, **wrong)
             if "window" in wrong:
-                assert shapes(name, *size, ceil_pool=False, num_classes=None)["pool5"][:2] == (1, 1)
+                assert shapes(name, *size, pool_padding="VALID", num_classes=None)["pool5"][:2] == (1, 1)
             else:
                 assert np.abs(forward(model, params, images) - expected).max() > 1e-3 * largest
 

@@ -24,38 +24,41 @@ nowhere else.
 
 Deviations of `alexnet`: images of 227 pixels (from the 224 that the paper says, its own 55x55 do not come out); dropout
 scales while training (`classic_dropout` halves at test time, as the paper does); a mean colour, not a mean image, is
-subtracted. The tags are later networks of that name, one tower each: `.tf1` and `.xxnet` are the notes' two, `.slim` is
+subtracted. Tags are later networks of that name, with one tower: `.tf1` and `.xxnet` are the notes' two, `.slim` is
 TF-Slim's (Krizhevsky: One weird trick for parallelizing convolutional neural networks, 2014), `.torchvision` the same
-paper's with padding, `.notebook` the notes' with a convolution of 384 maps left out.
+paper's with padding, `.notebook` the notes' with a convolution of 384 maps left out. `.cifar10`
+is `alexnet` at half width for images of 32x32 (2,819,274 parameters).
 
 As in VGG, the dense layers see every window of the last map of a larger image, and the scores are their mean, or with
 `spatial` the map of scores.
 """
 
-import itertools
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 from flax.linen.initializers import constant, glorot_uniform, normal, ones, truncated_normal, variance_scaling, zeros
 
-from xxnet_jax.errors import InvalidArgument, UnknownName
+from xxnet_jax.errors import InvalidArgument
 from xxnet_jax.models.layers import (
     Conv,
     DenseOnMap,
     Initializer,
     Network,
+    PoolPadding,
     Stages,
     adaptive_avg_pool,
     dropout,
+    initializer,
+    keras_uniform,
     local_response_norm,
     max_pool,
+    smallest_side,
+    windows_along,
 )
-from xxnet_jax.models.registry import ModelInfo, register
-from xxnet_jax.models.vgg import keras_uniform
+from xxnet_jax.models.registry import ModelInfo, Variants, register_variants
 
 
 @dataclass(frozen=True)
@@ -136,17 +139,6 @@ PAPER = (
 )
 
 
-def last_windows(x: jax.Array, window: int, stride: int, fill: float) -> jax.Array:
-    """`x` with `fill` below and on the right, so that pooling's last window fits: Caffe's and PyTorch's ceil mode."""
-    rows, columns = (-(size - window) % stride for size in x.shape[1:3])
-    return jax.lax.pad(x, jnp.array(fill, x.dtype), ((0, 0, 0), (0, rows, 0), (0, columns, 0), (0, 0, 0)))
-
-
-def windows_along(side: int, window: int, stride: int, *, ceil: bool = False) -> int:
-    """How many windows there are along `side` pixels; with `ceil` the last one may reach beyond the edge."""
-    return (-(-(side - window) // stride) if ceil else (side - window) // stride) + 1
-
-
 class AlexNet(Network):
     """AlexNet; see the table above.
 
@@ -155,7 +147,7 @@ class AlexNet(Network):
         lrn: constants of the local response normalization.
         order: what follows a convolution where its row says so; ("pool",) leaves all normalization out.
         pool_window: side of the pooling windows, which lie 2 pixels apart: 2 for windows that do not overlap.
-        ceil_pool: a last window that reaches beyond the edge of the map counts.
+        pool_padding: "CEIL" where a last window that reaches beyond the edge of the map counts.
         activation: of all layers but the last, "relu", or "tanh" or "sigmoid" to compare with (Figure 1).
         dense: units of the hidden dense layers.
         window: side of the feature map that the first dense layer sees.
@@ -174,7 +166,7 @@ class AlexNet(Network):
     lrn: ResponseNorm = ResponseNorm()
     order: tuple[Literal["norm", "pool"], ...] = ("norm", "pool")
     pool_window: int = 3
-    ceil_pool: bool = False
+    pool_padding: PoolPadding = "VALID"
     activation: Literal["relu", "tanh", "sigmoid"] = "relu"
     dense: tuple[int, ...] = (4096, 4096)
     window: int = 6
@@ -199,7 +191,7 @@ class AlexNet(Network):
             x = adaptive_avg_pool(x, self.window, self.window)
         rows, columns = x.shape[1:3]
         if min(rows, columns) < self.window:
-            side = self.smallest_side(self.window)
+            side = smallest_side(self.map_side, self.window)
             raise InvalidArgument(
                 f"the dense layers need images of at least {side}x{side}; for smaller ones give a smaller window, "
                 "adaptive_pool=True or num_classes=None"
@@ -241,8 +233,7 @@ class AlexNet(Network):
         return ACTIVATIONS[self.activation](x)
 
     def pool(self, x: jax.Array) -> jax.Array:
-        x = last_windows(x, self.pool_window, 2, -jnp.inf) if self.ceil_pool else x
-        return max_pool(x, self.pool_window, 2)
+        return max_pool(x, self.pool_window, 2, self.pool_padding)
 
     def drop(self, x: jax.Array, *, train: bool) -> jax.Array:
         x = dropout(x, self.dropout_rate, train=train)
@@ -250,29 +241,20 @@ class AlexNet(Network):
 
     @property
     def start(self) -> Initialization:
-        if self.initialization not in INITIALIZERS:
-            raise UnknownName("initialization", self.initialization, INITIALIZERS)
-        return INITIALIZERS[self.initialization]
+        return initializer(self.initialization, INITIALIZERS)
 
     def map_side(self, side: int) -> int:
         """Side of the last feature map for images of `side` pixels, 0 where one of the maps has none."""
         for row in self.convolutions:
-            if row.padding == "SAME":
-                side = -(-side // row.stride)
-            else:
-                side = windows_along(side + 2 * row.padding, row.size, row.stride)
-            if row.pool and "pool" in self.order:
-                side = windows_along(side, self.pool_window, 2, ceil=self.ceil_pool)
-            if side < 1:
+            side = windows_along(side, row.size, row.stride, row.padding)
+            if row.pool and "pool" in self.order and side:
+                side = windows_along(side, self.pool_window, 2, self.pool_padding)
+            if not side:
                 return 0
         return side
 
-    def smallest_side(self, map_side: int) -> int:
-        """The smallest image whose last feature map has `map_side` pixels a side, or more."""
-        return next(side for side in itertools.count(1) if self.map_side(side) >= map_side)
-
     def smallest_input(self) -> int:
-        return self.smallest_side(1)
+        return smallest_side(self.map_side)
 
 
 _ALEXNET = ModelInfo(
@@ -310,10 +292,10 @@ def one_tower(*features: int, padding: int = 0, norm: bool = False) -> tuple[Con
     )
 
 
-# tag: (facts that differ from the base name, knobs)
-VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
-    "": ({}, {}),
-    ".tf1": (
+# name: (facts that differ from alexnet, knobs)
+VARIANTS: Variants = {
+    "alexnet": ({}, {}),
+    "alexnet.tf1": (
         {
             "parameters": 62_378_344,
             "deviations": (
@@ -332,7 +314,7 @@ VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
             "initialization": "truncated_normal",
         },
     ),
-    ".xxnet": (
+    "alexnet.xxnet": (
         {
             "parameters": 62_378_344,
             "preprocessing": "unit",
@@ -343,7 +325,7 @@ VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         },
         {"convolutions": one_tower(96, 256, 384, 384, 256), "initialization": "uniform"},
     ),
-    ".slim": (
+    "alexnet.slim": (
         {
             **_WEIRD,
             "parameters": 50_303_912,
@@ -354,7 +336,7 @@ VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         },
         {"convolutions": one_tower(64, 192, 384, 384, 256), "window": 5, "initialization": "slim"},
     ),
-    ".torchvision": (
+    "alexnet.torchvision": (
         {
             **_WEIRD,
             "parameters": 61_100_840,
@@ -371,7 +353,32 @@ VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
             "initialization": "torch",
         },
     ),
-    ".notebook": (
+    "alexnet.cifar10": (
+        {
+            "input_shape": (32, 32, 3),
+            "num_classes": 10,
+            "parameters": 2_819_274,
+            "preprocessing": "standardized",
+            "deviations": (
+                "for images of 32x32: the first kernel is 5x5 with stride 1, and every layer has half the maps, the "
+                "hidden dense ones a quarter of the units",
+                "Glorot's initial kernels",
+            ),
+        },
+        {
+            "convolutions": (
+                Convolution(48, 5, padding=2, norm=True, pool=True),
+                Convolution(128, 5, padding=2, groups=2, norm=True, pool=True),
+                Convolution(192, 3, padding=1),
+                Convolution(192, 3, padding=1, groups=2),
+                Convolution(128, 3, padding=1, groups=2, pool=True),
+            ),
+            "dense": (1024, 1024),
+            "window": 3,
+            "initialization": "glorot_uniform",
+        },
+    ),
+    "alexnet.notebook": (
         {
             "input_shape": (224, 224, 3),
             "parameters": 49_516_520,
@@ -385,7 +392,4 @@ VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     ),
 }
 
-for _tag, (_facts, _knobs) in VARIANTS.items():
-    if "parameters" in _facts:
-        _facts = {"total_parameters": _facts["parameters"], **_facts}
-    register(replace(_ALEXNET, name=f"alexnet{_tag}", **_facts), AlexNet, **_knobs)
+register_variants(_ALEXNET, AlexNet, VARIANTS)

@@ -41,9 +41,6 @@ stem, pools that keep an incomplete last window, constants of the normalization.
 """
 
 import functools
-import itertools
-from collections.abc import Callable
-from dataclasses import replace
 from typing import Any, Literal, NamedTuple
 
 import flax.linen as nn
@@ -60,18 +57,20 @@ from xxnet_jax.models.layers import (
     Network,
     Norm,
     Padding,
+    PoolPadding,
     Stages,
+    Unit,
     adaptive_avg_pool,
+    auxiliary_pool,
     avg_pool,
     dropout,
     initializer,
     local_response_norm,
     max_pool,
+    smallest_side,
+    windows_along,
 )
-from xxnet_jax.models.registry import ModelInfo, register
-
-Unit = Callable[..., nn.Module]
-PoolPadding = Literal["ceil", "same", "one"]
+from xxnet_jax.models.registry import ModelInfo, Variants, register_variants
 
 INITIALIZERS: dict[str, Initializer] = {
     "glorot_uniform": glorot_uniform(),  # Caffe, Keras
@@ -135,8 +134,7 @@ class GoogLeNet(Network):
         project_first: modules project before they pool, not after.
         stem_reduction: features of conv2_reduce, or None for no such layer.
         stem_padding: of conv1.
-        pool_padding: of the pools with stride 2. "ceil": at the end, as much as the last window needs; "same": as in
-            TensorFlow; "one": one pixel on each side, and an incomplete window is dropped.
+        pool_padding: of the pools with stride 2; "CEIL" keeps an incomplete last window.
         last_pool: window of pool4.
         lrn: local response normalization after pool1 and before pool2.
         norm: batch normalization of each convolution, or None.
@@ -154,7 +152,7 @@ class GoogLeNet(Network):
         names: of the endpoints, see `NAMES`.
 
     Raises:
-        ValueError: the images are smaller than 31x31 with pools that are padded by "ceil" (15x15 if the last is 2x2).
+        ValueError: the images are smaller than 31x31 with pools that are padded by "CEIL" (15x15 if the last is 2x2).
     """
 
     stages: tuple[tuple[Widths, ...], ...] = TABLE_1
@@ -163,7 +161,7 @@ class GoogLeNet(Network):
     project_first: bool = False
     stem_reduction: int | None = 64
     stem_padding: Padding = ((3, 3), (3, 3))
-    pool_padding: PoolPadding = "ceil"
+    pool_padding: PoolPadding = "CEIL"
     last_pool: int = 3
     lrn: bool = True
     norm: Norm | None = None
@@ -182,7 +180,7 @@ class GoogLeNet(Network):
     def features(self, x: jax.Array, *, train: bool) -> Stages:
         x = self.unit(64, (7, 7), (2, 2), self.stem_padding, name="conv1")(x, train=train)
         yield self._name("conv1"), x
-        yield self._name("pool1"), (x := halve(x, 3, self.pool_padding))
+        yield self._name("pool1"), (x := max_pool(x, 3, 2, self.pool_padding))
         if self.lrn:
             yield "norm1", (x := caffe_lrn(x))
         if self.stem_reduction is not None:
@@ -191,7 +189,7 @@ class GoogLeNet(Network):
         yield self._name("conv2"), (x := self.unit(192, (3, 3), name="conv2")(x, train=train))
         if self.lrn:
             yield "norm2", (x := caffe_lrn(x))
-        yield self._name("pool2"), (x := halve(x, 3, self.pool_padding))
+        yield self._name("pool2"), (x := max_pool(x, 3, 2, self.pool_padding))
         for number, stage in enumerate(self.stages, start=3):
             for letter, widths in zip("abcdefghijklmnopqrstuvwxyz", stage, strict=False):
                 name = f"inception_{number}{letter}"
@@ -200,7 +198,7 @@ class GoogLeNet(Network):
                 self._auxiliary_head(name, x, train=train)
             if number < len(self.stages) + 2:
                 window = self.last_pool if number == len(self.stages) + 1 else 3
-                yield self._name(f"pool{number}"), (x := halve(x, window, self.pool_padding))
+                yield self._name(f"pool{number}"), (x := max_pool(x, window, 2, self.pool_padding))
 
     def classifier(self, x: jax.Array, *, train: bool) -> Stages:
         if self.spatial:
@@ -249,9 +247,11 @@ class GoogLeNet(Network):
 
         def last_map(side: int) -> int:
             side = -(-side // 2)  # conv1
-            return functools.reduce(lambda n, window: halved(n, window, self.pool_padding), windows, side)
+            for window in windows:
+                side = windows_along(side, window, 2, self.pool_padding)
+            return side
 
-        return next(side for side in itertools.count(1) if last_map(side) >= 1)
+        return smallest_side(last_map)
 
 
 class Inception(nn.Module):
@@ -352,42 +352,9 @@ class ConvReluNorm(nn.Module):
         return BatchNorm(not train, momentum=m, epsilon=epsilon, use_scale=scale, **dtypes, name="bn")(x)
 
 
-def halved(size: int, window: int, padding: PoolPadding) -> int:
-    """Pixels that a map of `size` pixels a side has after max pooling with stride 2; 0 if a window does not fit."""
-    match padding:
-        case "ceil":
-            return (size - window + 1) // 2 + 1
-        case "same":
-            return -(-size // 2)
-        case "one":
-            return (size + 2 - window) // 2 + 1
-
-
-def halve(x: jax.Array, window: int, padding: PoolPadding) -> jax.Array:
-    """Max pooling of `x` [batch, height, width, channels] with stride 2; see `GoogLeNet.pool_padding`.
-
-    Padding is never the maximum; after a ReLU that is the same as padding with zeros.
-    """
-    if padding == "same":
-        return max_pool(x, window, 2, "SAME")
-    before = 1 if padding == "one" else 0
-    pads = [(0, 0, 0)]
-    for size in x.shape[1:3]:
-        covered = 2 * (halved(size, window, padding) - 1) + window
-        pads.append((before, max(0, covered - size - before), 0))
-    return max_pool(jax.lax.pad(x, jnp.array(-jnp.inf, x.dtype), (*pads, (0, 0, 0))), window, 2)
-
-
 def caffe_lrn(x: jax.Array) -> jax.Array:
     """Local response normalization with Caffe's constants: 5 channels, bias 1, and 1e-4 / 5 for each square."""
     return local_response_norm(x, radius=2, bias=1.0, alpha=1e-4 / 5, beta=0.75)
-
-
-def auxiliary_pool(x: jax.Array, size: int) -> jax.Array:
-    """5x5 average pooling with stride 3 where that gives `size` x `size` pixels, means of as many regions elsewhere."""
-    if all((side - 5) // 3 + 1 == size for side in x.shape[1:3]):
-        return avg_pool(x, 5, 3)
-    return adaptive_avg_pool(x, size, size)
 
 
 _GOOGLENET = ModelInfo(
@@ -404,10 +371,10 @@ _GOOGLENET = ModelInfo(
 )
 _SMALL_FILTERS = ("batch normalization in place of local response normalization", "3x3 in place of 5x5", "2x2 pool4")
 
-# tag: (facts that differ from the base name, knobs)
-VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
-    "": ({}, {}),
-    ".slim": (
+# name: (facts that differ from googlenet, knobs)
+VARIANTS: Variants = {
+    "googlenet": ({}, {}),
+    "googlenet.slim": (
         {
             "parameters": 6_617_624,
             "total_parameters": 6_632_184,
@@ -418,7 +385,7 @@ VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {
             "five": 3,
             "stem_padding": "SAME",
-            "pool_padding": "same",
+            "pool_padding": "SAME",
             "last_pool": 2,
             "lrn": False,
             "norm": Norm(momentum=0.9997, epsilon=1e-3, scale=False),
@@ -429,7 +396,7 @@ VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
             "names": "slim",
         },
     ),
-    ".torchvision": (
+    "googlenet.torchvision": (
         {
             "parameters": 6_624_904,
             "total_parameters": 6_639_976,  # with the 512 running statistics of the heads
@@ -449,7 +416,7 @@ VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
             "names": "torchvision",
         },
     ),
-    ".notebook": (
+    "googlenet.notebook": (
         {
             "parameters": 6_976_520,
             "auxiliary_parameters": 6_377_680,
@@ -464,11 +431,11 @@ VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
             "stages": NOTEBOOK,
             "project_first": True,
             "stem_padding": "SAME",
-            "pool_padding": "one",
+            "pool_padding": 1,
             "lrn": False,
         },
     ),
-    ".xxnet": (
+    "googlenet.xxnet": (
         {
             "parameters": 7_738_728,
             "total_parameters": 7_755_704,
@@ -488,7 +455,7 @@ VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
             "five": 1,
             "stem_reduction": None,
             "stem_padding": "SAME",
-            "pool_padding": "same",
+            "pool_padding": "SAME",
             "lrn": False,
             "norm": Norm(),
             "norm_last": True,
@@ -498,7 +465,4 @@ VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     ),
 }
 
-for _tag, (_facts, _knobs) in VARIANTS.items():
-    if "parameters" in _facts:
-        _facts = {"total_parameters": _facts["parameters"], **_facts}
-    register(replace(_GOOGLENET, name=f"googlenet{_tag}", **_facts), GoogLeNet, **_knobs)
+register_variants(_GOOGLENET, GoogLeNet, VARIANTS)

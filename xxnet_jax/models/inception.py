@@ -56,9 +56,10 @@ from xxnet_jax.models.layers import (
     adaptive_avg_pool,
     avg_pool,
     dropout,
+    initializer,
     max_pool,
 )
-from xxnet_jax.models.registry import ModelInfo, register
+from xxnet_jax.models.registry import ModelInfo, Variants, register_variants
 
 # ------------------------------------------------------------------------------------------------- the tables
 
@@ -308,9 +309,7 @@ class Style:
 
     def kernel_init(self, role: Role) -> Initializer:
         """The initializer of the kernels that have this role."""
-        if self.initialization not in INITIALIZERS:
-            raise UnknownName("initialization", self.initialization, INITIALIZERS)
-        by_role = INITIALIZERS[self.initialization]
+        by_role = initializer(self.initialization, INITIALIZERS)
         return by_role.get(role, by_role["conv"])
 
     def convolution(self, unit: Unit, role: Role, name: str) -> ConvUnit:
@@ -624,7 +623,7 @@ _V4_HEAD = ("global_pool", "PreLogitsFlatten", "Logits")
 
 # name: (facts that differ from inception_v3's, knobs). Running statistics of the auxiliary heads, 2 * (128 + 768)
 # scalars, are in total_parameters; their trainable parameters are not.
-VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+VARIANTS: Variants = {
     "inception_v2": (
         {**_V2_FACTS, "parameters": 11_178_336, "total_parameters": 11_198_112},
         {"rows": V2, "separable_stem": True, "window": 7, **_SLIM, "initialization": "he_normal_v2"},
@@ -685,5 +684,4 @@ VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     ),
 }
 
-for _name, (_facts, _knobs) in VARIANTS.items():
-    register(replace(_V3, name=_name, **_facts), Inception, **_knobs)
+register_variants(_V3, Inception, VARIANTS)

@@ -46,7 +46,6 @@ it are taken, so the parameters do not depend on the size of the images.
 import functools
 import re
 from collections.abc import Generator, Sequence
-from dataclasses import replace
 from typing import Any, Literal, NamedTuple
 
 import flax.linen as nn
@@ -54,7 +53,6 @@ import jax
 import jax.numpy as jnp
 from flax.linen.initializers import glorot_uniform, he_normal, variance_scaling
 
-from xxnet_jax.models.googlenet import Unit, auxiliary_pool
 from xxnet_jax.models.layers import (
     Conv,
     ConvUnit,
@@ -62,14 +60,15 @@ from xxnet_jax.models.layers import (
     Initializer,
     Network,
     Norm,
-    Padding,
     Stages,
+    Unit,
+    auxiliary_pool,
     avg_pool,
     dropout,
     initializer,
     max_pool,
 )
-from xxnet_jax.models.registry import ModelInfo, register
+from xxnet_jax.models.registry import ModelInfo, Variants, register_variants
 
 INITIALIZERS: dict[str, Initializer] = {
     "glorot_uniform": glorot_uniform(),  # Keras
@@ -84,7 +83,7 @@ class Layer(NamedTuple):
     features: int | Literal["max", "avg"]
     size: tuple[int, int]
     stride: int
-    padding: Padding
+    padding: Literal["SAME", "VALID"]
 
 
 Branch = tuple[Layer, ...]
@@ -322,7 +321,6 @@ def apply_layer(description: Layer, x: jax.Array, unit: Unit, name: str, *, trai
     """The layer on `x`; `name` is that of its parameters, if it has any."""
     features, size, stride, padding = description
     if isinstance(features, str):
-        assert isinstance(padding, str)
         pool = {"max": max_pool, "avg": avg_pool}[features]
         return pool(x, size[0], stride, padding)
     return unit(features, size, (stride, stride), padding, name=name)(x, train=train)
@@ -355,7 +353,7 @@ _V2 = ModelInfo(
 )
 
 # name: (facts that differ from inception_resnet_v2, knobs)
-VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+VARIANTS: Variants = {
     "inception_resnet_v1": ({"parameters": 22_756_328, "total_parameters": 22_783_368, "deviations": ()}, V1),
     "inception_resnet_v2": ({}, {}),
     "inception_resnet_v2.timm": (
@@ -368,5 +366,4 @@ VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     ),
 }
 
-for _name, (_facts, _knobs) in VARIANTS.items():
-    register(replace(_V2, name=_name, **_facts), InceptionResNet, **_knobs)
+register_variants(_V2, InceptionResNet, VARIANTS)

@@ -5,11 +5,12 @@ where a lowering is chosen for a backend. Semantics (padding, parameter names, d
 """
 
 import functools
+import itertools
 import math
 import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import flax.linen as nn
 import jax
@@ -22,7 +23,9 @@ Dtype = Any
 Pooling = Literal["avg", "max"] | None
 Initializer = Callable[..., jax.Array]
 Padding = str | Sequence[tuple[int, int]]
+PoolPadding = Literal["VALID", "SAME", "CEIL"] | int
 Stages = Iterator[tuple[str, jax.Array]]
+Unit = Callable[..., nn.Module]  # makes a convolution from its features, size and name
 
 
 class Network(nn.Module):
@@ -185,17 +188,43 @@ class Conv(nn.Conv):
     conv_general_dilated: Callable[..., jax.Array] | None = convolve
 
 
-def max_pool(x: jax.Array, window: int, stride: int | None = None, padding: str = "VALID") -> jax.Array:
+def windows_along(side: int, window: int, stride: int, padding: PoolPadding = "VALID") -> int:
+    """How many windows of a convolution or a pooling there are along `side` pixels, 0 where none fits.
+
+    Padding is none ("VALID"), TensorFlow's ("SAME"), what lets the last window reach over the edge ("CEIL", the ceil
+    mode of Caffe and PyTorch), or so many pixels on both sides.
+    """
+    match padding:
+        case "SAME":
+            count = -(-side // stride)
+        case "CEIL":
+            count = -(-(side - window) // stride) + 1
+        case "VALID":
+            count = (side - window) // stride + 1
+        case int():
+            count = (side + 2 * padding - window) // stride + 1
+        case _:
+            raise InvalidArgument(f"padding of a pool must be 'VALID', 'SAME', 'CEIL' or an integer, not {padding!r}")
+    return max(0, count)
+
+
+def smallest_side(map_side: Callable[[int], int], wanted: int = 1) -> int:
+    """The smallest image whose map, of `map_side(side of the image)` pixels a side, has `wanted` or more."""
+    return next(side for side in itertools.count(1) if map_side(side) >= wanted)
+
+
+def max_pool(x: jax.Array, window: int, stride: int | None = None, padding: PoolPadding = "VALID") -> jax.Array:
     """Maximum over `window` x `window` pixels of `x` [batch, height, width, channels]; stride = window by default.
 
-    The gradient goes to the first maximum of a window in row order, and NaN propagates, on every backend. On CPU the
-    maximum is taken over strided slices: XLA's select-and-scatter, the gradient of a reduce-window, is 30 to 60 times
-    slower there (`experiments/benchmarks/pooling.py`).
+    Padding, as in `windows_along`, is never the maximum. The gradient goes to the first maximum of a window in row
+    order, and NaN propagates, on every backend. On CPU the maximum is taken over strided slices: XLA's
+    select-and-scatter, the gradient of a reduce-window, is 30 to 60 times slower there
+    (`experiments/benchmarks/pooling.py`).
     """
     stride = stride or window
+    pads: Any = _pool_pads(x, window, stride, padding)
     if jax.default_backend() != "cpu":
-        return nn.max_pool(x, (window, window), strides=(stride, stride), padding=padding)
-    pads = jax.lax.padtype_to_pads(x.shape[1:3], (window, window), (stride, stride), padding)
+        return nn.max_pool(x, (window, window), strides=(stride, stride), padding=pads)
     (top, bottom), (left, right) = pads
     lowest = jnp.array(-jnp.inf, x.dtype)
     x = jax.lax.pad(x, lowest, ((0, 0, 0), (top, bottom, 0), (left, right, 0), (0, 0, 0)))
@@ -212,11 +241,28 @@ def _first_maximum(a: jax.Array, b: jax.Array) -> jax.Array:
     return jnp.where((b > a) | jnp.isnan(b), b, a)
 
 
-def avg_pool(x: jax.Array, window: int, stride: int | None = None, padding: str = "VALID") -> jax.Array:
+def avg_pool(x: jax.Array, window: int, stride: int | None = None, padding: PoolPadding = "VALID") -> jax.Array:
     """Mean over `window` x `window` pixels of `x` [batch, height, width, channels]; padding does not count."""
     stride = stride or window
-    mean = nn.avg_pool(x, (window, window), (stride, stride), padding=padding, count_include_pad=False)
+    pads: Any = _pool_pads(x, window, stride, padding)  # Flax annotates str and takes pairs too
+    mean = nn.avg_pool(x, (window, window), (stride, stride), padding=pads, count_include_pad=False)
     return mean.astype(x.dtype)  # Flax counts in float32
+
+
+def _pool_pads(x: jax.Array, window: int, stride: int, padding: PoolPadding) -> list[tuple[int, int]]:
+    """Pixels before and after the rows and the columns of `x` [batch, height, width, channels]."""
+    pads = []
+    for side in x.shape[1:3]:
+        covered = (windows_along(side, window, stride, padding) - 1) * stride + window
+        missing = max(0, covered - side)
+        match padding:
+            case "SAME":
+                pads.append((missing // 2, missing - missing // 2))
+            case int():
+                pads.append((padding, padding))
+            case _:
+                pads.append((0, missing if padding == "CEIL" else 0))
+    return pads
 
 
 def dropout(x: jax.Array, rate: float, *, train: bool, name: str | None = None) -> jax.Array:
@@ -227,8 +273,16 @@ def dropout(x: jax.Array, rate: float, *, train: bool, name: str | None = None) 
     return nn.Dropout(rate, deterministic=not train, name=name)(x)
 
 
-def initializer(name: str, known: Mapping[str, Initializer]) -> Initializer:
-    """The initializer `name` of a family.
+def keras_uniform(key: jax.Array, shape: Sequence[int], dtype: Dtype = jnp.float32) -> jax.Array:
+    """Uniform in +-0.05: Keras's initializer "uniform", which the notes' XXNet takes."""
+    return jax.random.uniform(key, shape, dtype, -0.05, 0.05)
+
+
+Start = TypeVar("Start")
+
+
+def initializer(name: str, known: Mapping[str, Start]) -> Start:
+    """How a family starts under `name`: an initializer, or whatever else its table `known` holds.
 
     Raises:
         ValueError: the family has none of that name.
@@ -345,6 +399,16 @@ def adaptive_avg_pool(x: jax.Array, rows: int, columns: int) -> jax.Array:
         parts = [jnp.mean(jax.lax.slice_in_dim(x, *edge, axis=axis), axis=axis, keepdims=True) for edge in edges]
         x = jnp.concatenate(parts, axis=axis)
     return x
+
+
+def auxiliary_pool(x: jax.Array, size: int) -> jax.Array:
+    """5x5 average pooling with stride 3 where that gives `size` x `size` pixels, means of as many regions elsewhere.
+
+    The auxiliary heads of the Inception family begin so: their parameters do not depend on the size of the images.
+    """
+    if all(windows_along(side, 5, 3) == size for side in x.shape[1:3]):
+        return avg_pool(x, 5, 3)
+    return adaptive_avg_pool(x, size, size)
 
 
 class DenseOnMap(nn.Module):

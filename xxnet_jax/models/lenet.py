@@ -23,7 +23,6 @@ Base name `lenet5` is the network as it is taught today: full connections, avera
 - `.slim`: as `.tf1` with 1,024 hidden units (3,274,634): TF-Slim.
 """
 
-from dataclasses import replace
 from typing import Any, Literal
 
 import flax.linen as nn
@@ -43,9 +42,10 @@ from xxnet_jax.models.layers import (
     avg_pool,
     convolve,
     dropout,
+    keras_uniform,
     max_pool,
 )
-from xxnet_jax.models.registry import ModelInfo, register
+from xxnet_jax.models.registry import ModelInfo, Variants, register_variants
 
 # Table I: the maps of S2 that each of the 16 maps of C3 sees.
 C3_TABLE = (
@@ -76,11 +76,6 @@ def lecun_uniform_1998(key: jax.Array, shape: tuple[int, ...], dtype: Dtype = jn
     """Uniform in +-2.4 / fan-in (section II.B); for kernels [..., fan-in, fan-out]."""
     limit = 2.4 / float(np.prod(shape[:-1]))
     return jax.random.uniform(key, shape, dtype, -limit, limit)
-
-
-def keras_uniform(key: jax.Array, shape: tuple[int, ...], dtype: Dtype = jnp.float32):
-    """Uniform in +-0.05: Keras's initializer "uniform"."""
-    return jax.random.uniform(key, shape, dtype, -0.05, 0.05)
 
 
 ACTIVATIONS = {
@@ -254,10 +249,10 @@ _MODERN: dict[str, Any] = {
     "dropout_rate": 0.5,
 }
 
-# tag: (facts that differ from the base name, knobs)
-VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
-    "": ({}, {}),
-    ".1998": (
+# name: (facts that differ from lenet5, knobs)
+VARIANTS: Variants = {
+    "lenet5": ({}, {}),
+    "lenet5.1998": (
         {
             "parameters": 60_000,
             "deviations": (
@@ -274,7 +269,7 @@ VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
             "dense_init": lecun_uniform_1998,
         },
     ),
-    ".notebook": (
+    "lenet5.notebook": (
         {
             "parameters": 520_082,
             "preprocessing": "unit",
@@ -291,7 +286,7 @@ VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
             "names": ("conv1", "pool1", "conv2", "pool2", "dense1", "logits"),
         },
     ),
-    ".xxnet": (
+    "lenet5.xxnet": (
         {
             "input_shape": (28, 28, 1),
             "parameters": 155_606,
@@ -315,7 +310,7 @@ VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
             ),
         },
     ),
-    ".tf1": (
+    "lenet5.tf1": (
         {
             "input_shape": (28, 28, 1),
             "parameters": 1_663_370,
@@ -340,7 +335,7 @@ VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
             ),
         },
     ),
-    ".slim": (
+    "lenet5.slim": (
         {
             "input_shape": (28, 28, 1),
             "parameters": 3_274_634,
@@ -358,7 +353,4 @@ VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     ),
 }
 
-for _tag, (_facts, _knobs) in VARIANTS.items():
-    if "parameters" in _facts:
-        _facts = {"total_parameters": _facts["parameters"], **_facts}
-    register(replace(_LENET5, name=f"lenet5{_tag}", **_facts), LeNet, **_knobs)
+register_variants(_LENET5, LeNet, VARIANTS)

@@ -25,8 +25,7 @@ Deviations: scores have the ReLU of every mlpconv layer, as in the authors' code
 have .01). CIFAR images are standardized one by one: the paper's contrast normalization without its whitening.
 """
 
-import itertools
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import flax.linen as nn
@@ -35,7 +34,6 @@ import jax.numpy as jnp
 from flax.linen.initializers import he_normal, normal
 
 from xxnet_jax.errors import InvalidArgument
-from xxnet_jax.models.alexnet import last_windows, windows_along
 from xxnet_jax.models.layers import (
     Conv,
     DenseOnMap,
@@ -47,8 +45,10 @@ from xxnet_jax.models.layers import (
     dropout,
     initializer,
     max_pool,
+    smallest_side,
+    windows_along,
 )
-from xxnet_jax.models.registry import ModelInfo, register
+from xxnet_jax.models.registry import ModelInfo, Variants, register_variants
 
 INITIALIZERS: dict[str, Initializer] = {"normal": normal(0.05), "he_normal": he_normal()}
 
@@ -121,13 +121,7 @@ IMAGENET = (
 )
 
 
-def pool_to_edge(x: jax.Array, kind: Literal["max", "average"]) -> jax.Array:
-    """3x3/2 pooling whose last windows may reach beyond the edge; what lies there does not count."""
-    if kind == "max":
-        return max_pool(last_windows(x, 3, 2, -jnp.inf), 3, 2)
-    inside = last_windows(jnp.ones_like(x[:1, :, :, :1]), 3, 2, 0.0)
-    share = avg_pool(inside, 3, 2)  # of each window that lies on the map
-    return avg_pool(last_windows(x, 3, 2, 0.0), 3, 2) / share
+POOLS = {"max": max_pool, "average": avg_pool}
 
 
 class NIN(Network):
@@ -165,7 +159,7 @@ class NIN(Network):
             layer = MLPConv(row.features, row.size, row.stride, row.padding, **self.options, name=name)
             yield name, (x := layer(x))
             if row.pool is not None:
-                yield f"pool{number}", (x := pool_to_edge(x, row.pool))
+                yield f"pool{number}", (x := POOLS[row.pool](x, 3, 2, "CEIL"))
             if row.dropout:
                 x = dropout(x, self.dropout_rate, train=train)
 
@@ -175,7 +169,7 @@ class NIN(Network):
         yield "classes", (x := nn.relu(x) if self.relu_scores else x)
         if self.head == "dense":
             if min(x.shape[1:3]) < self.window:
-                side = self.smallest_side(self.window)
+                side = smallest_side(self.map_side, self.window)
                 raise InvalidArgument(
                     f"the dense head needs images of at least {side}x{side}; for smaller ones give a smaller window, "
                     "head='gap' or num_classes=None"
@@ -191,19 +185,15 @@ class NIN(Network):
     def map_side(self, side: int) -> int:
         """Side of the last feature map for images of `side` pixels, 0 where one of the maps has none."""
         for row in self.rows:
-            side = windows_along(side + 2 * row.padding, row.size, row.stride)
-            if row.pool is not None:
-                side = windows_along(side, 3, 2, ceil=True)
-            if side < 1:
+            side = windows_along(side, row.size, row.stride, row.padding)
+            if row.pool is not None and side:
+                side = windows_along(side, 3, 2, "CEIL")
+            if not side:
                 return 0
         return side
 
-    def smallest_side(self, map_side: int) -> int:
-        """The smallest image whose last feature map has `map_side` pixels a side, or more."""
-        return next(side for side in itertools.count(1) if self.map_side(side) >= map_side)
-
     def smallest_input(self) -> int:
-        return self.smallest_side(1)
+        return smallest_side(self.map_side)
 
 
 _NIN = ModelInfo(
@@ -234,7 +224,7 @@ _CIFAR10: dict[str, Any] = {
 _FC = "a dense layer in place of global average pooling, the paper's comparison"
 
 # name: (facts that differ from nin, knobs)
-VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+VARIANTS: Variants = {
     "nin": ({}, {"rows": IMAGENET, "window": 6}),
     "nin_cifar10": (_CIFAR10, {}),
     "nin_cifar10.fc": (
@@ -247,7 +237,4 @@ VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     ),
 }
 
-for _name, (_facts, _knobs) in VARIANTS.items():
-    if "parameters" in _facts:
-        _facts = {"total_parameters": _facts["parameters"], **_facts}
-    register(replace(_NIN, name=_name, **_facts), NIN, **_knobs)
+register_variants(_NIN, NIN, VARIANTS)

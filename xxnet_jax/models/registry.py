@@ -6,7 +6,8 @@ built, and no array is made, before `create_model` is called.
 
 import fnmatch
 import numbers
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
 import jax
@@ -67,6 +68,20 @@ def register(info: ModelInfo, network: type[Network], **knobs: Any) -> None:
         raise InvalidArgument(f"a model named '{info.name}' is registered already")
     _check_knobs(info.name, network, knobs)
     _REGISTRY[info.name] = _Entry(info, network, knobs)
+
+
+Variants = Mapping[str, tuple[dict[str, Any], dict[str, Any]]]
+
+
+def register_variants(info: ModelInfo, network: type[Network], variants: Variants) -> None:
+    """Register `network` under each name of `variants`: name -> (facts that differ from `info`, knobs).
+
+    A variant that states its parameters has as many in total, unless it states that too.
+    """
+    for name, (facts, knobs) in variants.items():
+        if "parameters" in facts:
+            facts = {"total_parameters": facts["parameters"], **facts}
+        register(replace(info, name=name, **facts), network, **knobs)
 
 
 def create_model(

@@ -21,12 +21,11 @@ map, and the scores are their mean, or with `spatial` the map of scores. Tags an
 - `.slim`: TF-Slim's names of the activations. `vgg16.xxnet`: the notes' XXNet, whose second block begins with a 3x2.
 """
 
-from dataclasses import replace
 from typing import Any, Literal
 
 import flax.linen as nn
 import jax
-from flax.linen.initializers import glorot_uniform, he_normal, normal, uniform
+from flax.linen.initializers import glorot_uniform, he_normal, normal
 
 from xxnet_jax.errors import InvalidArgument
 from xxnet_jax.models.layers import (
@@ -39,17 +38,13 @@ from xxnet_jax.models.layers import (
     adaptive_avg_pool,
     dropout,
     initializer,
+    keras_uniform,
     local_response_norm,
     max_pool,
 )
-from xxnet_jax.models.registry import ModelInfo, register
+from xxnet_jax.models.registry import ModelInfo, Variants, register_variants
 
 Kernel = tuple[int, int]
-
-
-def keras_uniform(key: jax.Array, shape: tuple[int, ...], dtype: Any = float) -> jax.Array:
-    """Uniform in +-0.05: Keras's initializer "uniform"."""
-    return uniform(0.1)(key, shape, dtype) - 0.05
 
 
 INITIALIZERS: dict[str, Initializer] = {
@@ -192,7 +187,7 @@ def _with_norm(parameters: int, channels: int, note: str) -> dict[str, Any]:
 
 
 # name: (facts that differ from vgg16, knobs)
-VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+VARIANTS: Variants = {
     "vgg11": ({"parameters": 132_863_336}, {"blocks": A}),
     "vgg11_lrn": ({"parameters": 132_863_336}, {"blocks": A, "lrn": True}),
     "vgg13": ({"parameters": 133_047_848}, {"blocks": B}),
@@ -227,7 +222,4 @@ VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     ),
 }
 
-for _name, (_facts, _knobs) in VARIANTS.items():
-    if "parameters" in _facts:
-        _facts = {"total_parameters": _facts["parameters"], **_facts}
-    register(replace(_VGG, name=_name, **_facts), VGG, **_knobs)
+register_variants(_VGG, VGG, VARIANTS)

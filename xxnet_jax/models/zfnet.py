@@ -27,11 +27,11 @@ training.
 `zfnet.xxnet` is the notes' XXNet: no normalization, no padding but "same" at conv2.
 """
 
-from dataclasses import replace
-from typing import Any, Literal
+from typing import Literal
 
 from xxnet_jax.models.alexnet import AlexNet, Convolution
-from xxnet_jax.models.registry import ModelInfo, register
+from xxnet_jax.models.layers import PoolPadding
+from xxnet_jax.models.registry import ModelInfo, Variants, register_variants
 
 AS_IN_ALEXNET = (
     Convolution(384, 3, padding=1),
@@ -55,7 +55,7 @@ class ZFNet(AlexNet):
 
     convolutions: tuple[Convolution, ...] = PAPER
     order: tuple[Literal["norm", "pool"], ...] = ("pool", "norm")
-    ceil_pool: bool = True
+    pool_padding: PoolPadding = "CEIL"
     initialization: str = "normal"
 
 
@@ -77,10 +77,10 @@ _ZFNET = ModelInfo(
     ),
 )
 
-# tag: (facts that differ from the base name, knobs)
-VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
-    "": ({}, {}),
-    ".xxnet": (
+# name: (facts that differ from zfnet, knobs)
+VARIANTS: Variants = {
+    "zfnet": ({}, {}),
+    "zfnet.xxnet": (
         {
             "preprocessing": "unit",
             "deviations": (
@@ -88,9 +88,8 @@ VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
                 "the notes' XXNet",
             ),
         },
-        {"convolutions": XXNET, "ceil_pool": False, "initialization": "uniform"},
+        {"convolutions": XXNET, "pool_padding": "VALID", "initialization": "uniform"},
     ),
 }
 
-for _tag, (_facts, _knobs) in VARIANTS.items():
-    register(replace(_ZFNET, name=f"zfnet{_tag}", **_facts), ZFNet, **_knobs)
+register_variants(_ZFNET, ZFNet, VARIANTS)

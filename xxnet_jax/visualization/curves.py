@@ -1,9 +1,9 @@
 """Learning curves of a run."""
 
-import io
 from pathlib import Path
 
-from xxnet_jax.files import read_json_lines, write_atomically
+from xxnet_jax.files import read_json_lines
+from xxnet_jax.visualization.figures import save_png
 
 
 def plot_curves(metrics: Path, out: Path) -> None:
@@ -30,6 +30,4 @@ def plot_curves(metrics: Path, out: Path) -> None:
             axes.legend()
         if axes.lines and quantity == "loss" and min(axes.lines[0].get_ydata()) > 0:
             axes.set_yscale("log")
-    stream = io.BytesIO()
-    figure.savefig(stream, format="png", dpi=120)
-    write_atomically(out, stream.getvalue())
+    save_png(figure, out)

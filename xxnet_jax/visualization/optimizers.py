@@ -1,13 +1,12 @@
 """Pictures of a comparison of optimizers."""
 
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from xxnet_jax.files import write_atomically
+from xxnet_jax.visualization.figures import save_png
 
 Row = Mapping[str, Any]
 
@@ -48,7 +47,7 @@ def plot_rates(rows: Sequence[Row], best: Mapping[str, float], out: Path, *, tit
         axes.yaxis.set_minor_formatter(NullFormatter())
         axes.set_yticks([tick for tick in (0.5, 1, 2, 5, 10, 20, 50, 100) if axes.get_ylim()[0] <= tick])
     axes.legend(fontsize="small", ncols=2)
-    _save(figure, out)
+    save_png(figure, out)
 
 
 def plot_losses(
@@ -77,7 +76,7 @@ def plot_losses(
     if axes.lines:  # else every run diverged at once
         axes.set_yscale("log")
         axes.legend(fontsize="small", ncols=2)
-    _save(figure, out)
+    save_png(figure, out)
 
 
 def plot_trajectories(
@@ -113,7 +112,7 @@ def plot_trajectories(
         axes.plot(*function.minimum, "k*", markersize=10)
         axes.set(xlim=(left, right), ylim=(bottom, top), title=f"{optimizer} at {rates[optimizer]:g}")
     figure.suptitle(f"{title}: the first {max(map(len, paths.values())) - 1:,} steps, square to star")
-    _save(figure, out)
+    save_png(figure, out)
 
 
 def _figure(size: tuple[float, float]) -> tuple[Any, Any]:
@@ -127,9 +126,3 @@ def _figure(size: tuple[float, float]) -> tuple[Any, Any]:
 
 def _colors(names: Mapping[str, Any]) -> list[str]:
     return [f"C{index}" for index in range(len(names))]
-
-
-def _save(figure: Any, out: Path) -> None:
-    stream = io.BytesIO()
-    figure.savefig(stream, format="png", dpi=120)
-    write_atomically(out, stream.getvalue())

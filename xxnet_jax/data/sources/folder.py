@@ -2,8 +2,11 @@
 
 The subfolders `train`, `validation` (or `val`) and `test`, where there are any, are the splits. Without them the files
 of each class are divided at random, but always alike, by `?split=TRAIN,VALIDATION,TEST` (default 0.8,0.1,0.1).
+
+Within a split the classes are spread evenly: a slice such as train[-5000:] has its share of each.
 """
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,7 +61,7 @@ def open_folder(request: SourceRequest) -> Source:
         uri=request.uri,
         classes=tuple(classes),
         image_shape=(None, None, channels),
-        splits={name: FileExamples(tuple(files), channels) for name, files in splits.items() if files},
+        splits={name: FileExamples(tuple(_spread(files)), channels) for name, files in splits.items() if files},
     )
 
 
@@ -73,6 +76,17 @@ def _files(root: Path, classes: list[str]) -> list[tuple[Path, int]]:
         for path in sorted((root / name).rglob("*"))
         if path.suffix.lower() in IMAGE_SUFFIXES
     ]
+
+
+def _spread(files: list[tuple[Path, int]]) -> list[tuple[Path, int]]:
+    """`files`, sorted by how far each one is through its own class."""
+    sizes = Counter(label for _, label in files)
+    seen: Counter[int] = Counter()
+    places = []
+    for _, label in files:
+        places.append(((seen[label] + 0.5) / sizes[label], label))
+        seen[label] += 1
+    return [file for _, file in sorted(zip(places, files, strict=True))]
 
 
 def _fractions(request: SourceRequest) -> list[float]:

@@ -1,0 +1,23 @@
+"""AlexNet at half width on CIFAR-10: groups, local response normalization, overlapping pools and dropout at 32x32.
+
+    python experiments/train.py alexnet_cifar10 --data folder:FOLDER   # FOLDER/train/CLASS/*.jpg, FOLDER/test/CLASS/*
+    python experiments/train.py alexnet_cifar10                        # tfds:cifar10, prepared by prepare_data.py
+
+TODO
+"""
+
+from xxnet_jax.optimizers import ScheduleConfig
+from xxnet_jax.training import Recipe
+
+RECIPE = Recipe(
+    model="alexnet.cifar10",
+    data="tfds:cifar10",
+    train_split="train[:-5000]",
+    validation_split="train[-5000:]",
+    optimizer="momentum",
+    learning_rate=0.02,
+    schedule=ScheduleConfig(name="cosine"),
+    l2=5e-4,
+    batch_size=128,
+    epochs=10,
+)
