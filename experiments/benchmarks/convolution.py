@@ -1,46 +1,73 @@
-"""Convolutions of few weights: the patch product (`layers.convolve` on CPU) against XLA's convolution, with gradients.
+"""Convolutions as `layers.convolve` lowers them on CPU against XLA's own, with both gradients.
 
-python experiments/benchmarks/convolution.py
+    python experiments/benchmarks/convolution.py
+
+Kernels of few weights become a product with patches, a few groups become as many convolutions.
 """
 
 import statistics
 import time
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from xxnet_jax.models.layers import convolve
 
-CASES = {"C1": (32, 1, 6), "C3": (14, 6, 16), "C5": (5, 16, 120)}  # side, channels, maps of LeNet-5's convolutions
-LAYOUT = ("NHWC", "HWIO", "NHWC")
+
+class Case(NamedTuple):
+    """A convolution with stride 1 and without padding."""
+
+    batch: int
+    side: int
+    channels: int
+    kernel: int
+    features: int
+    groups: int = 1
 
 
-def patches(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    return convolve(x, kernel, (1, 1), "VALID", dimension_numbers=LAYOUT)
+CASES = {
+    "LeNet-5 C1": Case(128, 32, 1, 5, 6),
+    "LeNet-5 C3": Case(128, 14, 6, 5, 16),
+    "LeNet-5 C5": Case(128, 5, 16, 5, 120),
+    "AlexNet conv2, 2 groups": Case(8, 31, 96, 5, 256, groups=2),
+    "AlexNet conv4, 2 groups": Case(8, 15, 384, 3, 384, groups=2),
+    "4 groups": Case(8, 15, 384, 3, 384, groups=4),
+    "8 groups": Case(8, 15, 384, 3, 384, groups=8),
+    "32 groups": Case(8, 15, 384, 3, 384, groups=32),
+}
 
 
-def xla(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    return jax.lax.conv_general_dilated(x, kernel, (1, 1), "VALID", dimension_numbers=LAYOUT)
+def milliseconds(convolution: Callable[..., jax.Array], case: Case) -> Callable[[], float]:
+    """A function that runs it once, compiled already, and says how long it took."""
+    x = jax.random.normal(jax.random.key(0), (case.batch, case.side, case.side, case.channels))
+    shape = (case.kernel, case.kernel, case.channels // case.groups, case.features)
+    kernel = jax.random.normal(jax.random.key(1), shape)
 
+    @jax.jit
+    def gradients(x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, jax.Array]:
+        layout = ("NHWC", "HWIO", "NHWC")
 
-def milliseconds(function: Callable[..., jax.Array], *arguments: jax.Array) -> Callable[[], float]:
-    compiled = jax.jit(jax.grad(lambda *a: jnp.sum(function(*a) ** 2), argnums=(0, 1)))
-    jax.block_until_ready(compiled(*arguments))
+        def loss(x: jax.Array, kernel: jax.Array) -> jax.Array:
+            y = convolution(x, kernel, (1, 1), "VALID", dimension_numbers=layout, feature_group_count=case.groups)
+            return jnp.sum(y**2)
+
+        return jax.grad(loss, argnums=(0, 1))(x, kernel)
+
+    jax.block_until_ready(gradients(x, kernel))
 
     def once() -> float:
         started = time.perf_counter()
-        jax.block_until_ready(compiled(*arguments))
+        jax.block_until_ready(gradients(x, kernel))
         return 1e3 * (time.perf_counter() - started)
 
     return once
 
 
 def main() -> None:
-    for name, (side, channels, maps) in CASES.items():
-        x = jax.random.normal(jax.random.key(0), (128, side, side, channels))
-        kernel = jax.random.normal(jax.random.key(1), (5, 5, channels, maps))
-        runs = [milliseconds(function, x, kernel) for function in (patches, xla)]
+    for name, case in CASES.items():
+        runs = [milliseconds(convolution, case) for convolution in (convolve, jax.lax.conv_general_dilated)]
         samples = [[run() for run in runs] for _ in range(11)]
         ours, theirs = (statistics.median(column) for column in zip(*samples, strict=True))
         print(f"{name}, forward and both gradients: {ours:.2f} ms, XLA {theirs:.2f} ms: {theirs / ours:.1f} x")

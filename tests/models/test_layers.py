@@ -337,15 +337,31 @@ def test_convolution_of_few_weights_is_xlas(size, channels, padding):
     np.testing.assert_allclose(many[1], 2 * many[0], rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize(
-    ("strides", "options"),
-    [((2, 2), {}), ((1, 1), {"rhs_dilation": (2, 2)}), ((1, 1), {"feature_group_count": 2})],
-)
+LAYOUT = ("NHWC", "HWIO", "NHWC")
+
+
+@pytest.mark.parametrize(("strides", "options"), [((2, 2), {}), ((1, 1), {"rhs_dilation": (2, 2)})])
 def test_other_convolutions_are_left_to_xla(strides, options):
-    """Strides, dilation and groups are not what the patch product computes: they take XLA's convolution."""
-    x = jnp.ones((1, 8, 8, 4))
-    kernel = jnp.ones((3, 3, 4 // options.get("feature_group_count", 1), 4))
-    jaxpr = jax.make_jaxpr(
-        lambda x: convolve(x, kernel, strides, "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC"), **options)
-    )(x)
+    """Strides and dilation are not what the patch product computes: they take XLA's convolution."""
+    x, kernel = jnp.ones((1, 8, 8, 4)), jnp.ones((3, 3, 4, 4))
+    jaxpr = jax.make_jaxpr(lambda x: convolve(x, kernel, strides, "VALID", dimension_numbers=LAYOUT, **options))(x)
     assert "conv_general_dilated" in str(jaxpr)
+
+
+@pytest.mark.parametrize("groups", [2, 8, 16])
+@pytest.mark.parametrize("strides", [(1, 1), (2, 3)])
+def test_convolution_in_groups_is_xlas(groups, strides):
+    """Result and both gradients equal XLA's grouped convolution; a few groups are computed one by one."""
+    rng = np.random.default_rng(0)
+    x = jnp.asarray(rng.normal(size=(2, 9, 8, 16)), jnp.float32)
+    kernel = jnp.asarray(rng.normal(size=(3, 2, 16 // groups, 48)), jnp.float32)
+    options: Any = {"dimension_numbers": LAYOUT, "feature_group_count": groups}
+
+    def of(convolution):
+        y, gradients = jax.vjp(lambda x, kernel: convolution(x, kernel, strides, "SAME", **options), x, kernel)
+        return y, *gradients(jnp.cos(y))
+
+    for ours, xlas in zip(of(convolve), of(jax.lax.conv_general_dilated), strict=True):
+        np.testing.assert_allclose(ours, xlas, rtol=1e-4, atol=1e-3)
+    jaxpr = str(jax.make_jaxpr(lambda x: convolve(x, kernel, strides, "SAME", **options))(x))
+    assert (f"feature_group_count={groups}" in jaxpr) == (groups == 16)

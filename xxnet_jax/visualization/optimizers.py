@@ -46,7 +46,7 @@ def plot_rates(rows: Sequence[Row], best: Mapping[str, float], out: Path, *, tit
         axes.yaxis.set_major_formatter(ScalarFormatter())
         axes.yaxis.set_minor_formatter(NullFormatter())
         axes.set_yticks([tick for tick in (0.5, 1, 2, 5, 10, 20, 50, 100) if axes.get_ylim()[0] <= tick])
-    axes.legend(fontsize="small", ncols=2)
+    figure.legend(fontsize="small", ncols=4, loc="outside lower center")  # lines reach every corner
     save_png(figure, out)
 
 
