@@ -49,7 +49,6 @@ import jax.numpy as jnp
 from flax.linen.initializers import glorot_uniform, he_normal, truncated_normal
 
 from xxnet_jax.models.layers import (
-    BatchNorm,
     Conv,
     ConvUnit,
     Dtype,
@@ -62,11 +61,11 @@ from xxnet_jax.models.layers import (
     Unit,
     adaptive_avg_pool,
     auxiliary_pool,
-    avg_pool,
     dropout,
     initializer,
     local_response_norm,
     max_pool,
+    mean_of_windows,
     smallest_side,
     windows_along,
 )
@@ -201,10 +200,7 @@ class GoogLeNet(Network):
                 yield self._name(f"pool{number}"), (x := max_pool(x, window, 2, self.pool_padding))
 
     def classifier(self, x: jax.Array, *, train: bool) -> Stages:
-        if self.spatial:
-            x = avg_pool(x, min(self.window, *x.shape[1:3]), 1)
-        else:
-            x = x.mean(axis=(1, 2))
+        x = mean_of_windows(x, self.window if self.spatial else None)
         yield self._name("global_pool"), x
         x = dropout(x, self.dropout_rate, train=train)
         kernel_init = initializer(self.initialization, INITIALIZERS)
@@ -348,8 +344,7 @@ class ConvReluNorm(nn.Module):
         x = nn.relu(conv(x))
         if self.norm is None:
             return x
-        m, epsilon, scale = self.norm.momentum, self.norm.epsilon, self.norm.scale
-        return BatchNorm(not train, momentum=m, epsilon=epsilon, use_scale=scale, **dtypes, name="bn")(x)
+        return self.norm.layer(train=train, name="bn", **dtypes)(x)
 
 
 def caffe_lrn(x: jax.Array) -> jax.Array:

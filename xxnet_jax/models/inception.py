@@ -58,6 +58,7 @@ from xxnet_jax.models.layers import (
     dropout,
     initializer,
     max_pool,
+    mean_of_windows,
 )
 from xxnet_jax.models.registry import ModelInfo, Variants, register_variants
 
@@ -546,10 +547,7 @@ class Inception(Network):
 
     def classifier(self, x: jax.Array, *, train: bool) -> Stages:
         mean, *dropped, logits = self.head
-        if self.spatial:
-            x = avg_pool(x, min(self.window, *x.shape[1:3]), 1)
-        else:
-            x = x.mean(axis=(1, 2))
+        x = mean_of_windows(x, self.window if self.spatial else None)
         yield mean, x
         x = dropout(x, self.dropout_rate, train=train)
         for name in dropped:

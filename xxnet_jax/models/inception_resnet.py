@@ -67,6 +67,7 @@ from xxnet_jax.models.layers import (
     dropout,
     initializer,
     max_pool,
+    mean_of_windows,
 )
 from xxnet_jax.models.registry import ModelInfo, Variants, register_variants
 
@@ -198,10 +199,7 @@ class InceptionResNet(Network):
             yield "conv_7b", self.unit(self.last, (1, 1), name="conv_7b")(x, train=train)
 
     def classifier(self, x: jax.Array, *, train: bool) -> Stages:
-        if self.spatial:
-            x = avg_pool(x, min(self.window, *x.shape[1:3]), 1)
-        else:
-            x = x.mean(axis=(1, 2))
+        x = mean_of_windows(x, self.window if self.spatial else None)
         yield "avg_pool", x
         x = dropout(x, self.dropout_rate, train=train)
         assert self.num_classes is not None

@@ -322,6 +322,20 @@ class Norm:
     epsilon: float = 1e-3
     scale: bool = True
 
+    def layer(
+        self, *, train: bool, name: str, scale_init: Initializer = nn.initializers.ones, **dtypes: Any
+    ) -> BatchNorm:
+        """The normalization as a layer of a network."""
+        return BatchNorm(
+            use_running_average=not train,
+            momentum=self.momentum,
+            epsilon=self.epsilon,
+            use_scale=self.scale,
+            scale_init=scale_init,
+            name=name,
+            **dtypes,
+        )
+
 
 class ConvUnit(nn.Module):
     """Convolution, batch normalization if there is one, activation: the brick of the families from 2014 on.
@@ -337,7 +351,9 @@ class ConvUnit(nn.Module):
         use_bias: of the convolution; by default where there is no norm.
         activation: after the norm, or None.
         groups: the channels are divided into so many groups, each convolved by itself.
+        norm_first: the norm and the activation stand before the convolution ("pre-activation").
         kernel_init, bias_init: initializers of the convolution.
+        scale_init: of the norm's scale.
         dtype, param_dtype: of computation and parameters.
     """
 
@@ -349,15 +365,17 @@ class ConvUnit(nn.Module):
     use_bias: bool | None = None
     activation: Callable[[jax.Array], jax.Array] | None = nn.relu
     groups: int = 1
+    norm_first: bool = False
     kernel_init: Initializer = nn.initializers.lecun_normal()
     bias_init: Initializer = nn.initializers.zeros
+    scale_init: Initializer = nn.initializers.ones
     dtype: Dtype = jnp.float32
     param_dtype: Dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         dtypes: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        x = Conv(
+        conv = Conv(
             self.features,
             self.kernel_size,
             self.strides,
@@ -368,17 +386,14 @@ class ConvUnit(nn.Module):
             bias_init=self.bias_init,
             **dtypes,
             name="conv",
-        )(x)
+        )
+        if not self.norm_first:
+            x = conv(x)
         if self.norm is not None:
-            x = BatchNorm(
-                use_running_average=not train,
-                momentum=self.norm.momentum,
-                epsilon=self.norm.epsilon,
-                use_scale=self.norm.scale,
-                **dtypes,
-                name="bn",
-            )(x)
-        return x if self.activation is None else self.activation(x)
+            x = self.norm.layer(train=train, name="bn", scale_init=self.scale_init, **dtypes)(x)
+        if self.activation is not None:
+            x = self.activation(x)
+        return conv(x) if self.norm_first else x
 
 
 def local_response_norm(x: jax.Array, radius: int, bias: float, alpha: float, beta: float) -> jax.Array:
@@ -407,6 +422,15 @@ def adaptive_avg_pool(x: jax.Array, rows: int, columns: int) -> jax.Array:
         parts = [jnp.mean(jax.lax.slice_in_dim(x, *edge, axis=axis), axis=axis, keepdims=True) for edge in edges]
         x = jnp.concatenate(parts, axis=axis)
     return x
+
+
+def mean_of_windows(x: jax.Array, window: int | None) -> jax.Array:
+    """The mean of the map `x` [batch, height, width, channels], [batch, channels]: global average pooling.
+
+    With a window it is that of every `window` x `window` pixels, [batch, rows, columns, channels]; of the whole map
+    where that is smaller.
+    """
+    return x.mean(axis=(1, 2)) if window is None else avg_pool(x, min(window, *x.shape[1:3]), 1)
 
 
 def auxiliary_pool(x: jax.Array, size: int) -> jax.Array:
