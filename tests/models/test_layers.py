@@ -56,9 +56,9 @@ def starts(size: int, window: int, stride: int, padding: str | int) -> list[int]
             count = -(-size // stride)
             before = max((count - 1) * stride + window - size, 0) // 2
             return [stride * i - before for i in range(count)]
-        case "CEIL":  # Caffe, PyTorch: until the last pixel is covered
+        case "CEIL":  # Caffe, PyTorch: until the last pixel is covered, but none begins outside
             found = [0]
-            while found[-1] + window < size:
+            while found[-1] + window < size and found[-1] + stride < size:
                 found.append(found[-1] + stride)
             return found
         case int():

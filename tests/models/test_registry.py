@@ -113,7 +113,9 @@ def images_of(batch: int, height: int, width: int, channels: int) -> jax.ShapeDt
 
 def trace(model: Network, images: jax.ShapeDtypeStruct, *, train: bool = False) -> Any:
     """(output, variables) of an initialization as shapes and dtypes, without any arithmetic."""
-    return jax.eval_shape(lambda key, x: model.init_with_output(key, x, train=train), jax.random.key(0), images)
+    return jax.eval_shape(
+        lambda key, x: model.init_with_output(key, x, train=train, mutable=True), jax.random.key(0), images
+    )
 
 
 traced: Any = functools.cache(trace)

@@ -8,6 +8,7 @@ from xxnet_jax.models import (  # noqa: F401 (they register their networks)
     inception_resnet,
     lenet,
     nin,
+    resnet,
     vgg,
     zfnet,
 )

@@ -49,7 +49,7 @@ import jax.numpy as jnp
 from flax.linen.initializers import glorot_uniform, he_normal, truncated_normal
 
 from xxnet_jax.models.layers import (
-    Conv,
+    ConvReluNorm,
     ConvUnit,
     Dtype,
     Initializer,
@@ -317,34 +317,6 @@ class AuxiliaryHead(nn.Module):
         x = nn.relu(nn.Dense(1024, **options, name="fc")(x.reshape(len(x), -1)))
         x = dropout(x, self.dropout_rate, train=train)
         return nn.Dense(self.num_classes, **options, name="logits")(x)
-
-
-class ConvReluNorm(nn.Module):
-    """Convolution with bias, ReLU, and only then batch normalization: the brick of the notes' XXNet.
-
-    Parameters: `conv/kernel`, `conv/bias`, `bn/scale`, `bn/bias`. Attributes as in `ConvUnit`.
-    """
-
-    features: int
-    kernel_size: tuple[int, int]
-    strides: tuple[int, int] = (1, 1)
-    padding: Padding = "SAME"
-    norm: Norm | None = None
-    kernel_init: Initializer = nn.initializers.lecun_normal()
-    dtype: Dtype = jnp.float32
-    param_dtype: Dtype = jnp.float32
-
-    @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        dtypes: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        init = self.kernel_init
-        conv = Conv(
-            self.features, self.kernel_size, self.strides, self.padding, kernel_init=init, **dtypes, name="conv"
-        )
-        x = nn.relu(conv(x))
-        if self.norm is None:
-            return x
-        return self.norm.layer(train=train, name="bn", **dtypes)(x)
 
 
 def caffe_lrn(x: jax.Array) -> jax.Array:

@@ -206,7 +206,7 @@ def windows_along(side: int, window: int, stride: int, padding: PoolPadding = "V
         case "SAME":
             count = -(-side // stride)
         case "CEIL":
-            count = -(-(side - window) // stride) + 1
+            count = min(-(-(side - window) // stride) + 1, -(-side // stride))  # each begins inside
         case "VALID":
             count = (side - window) // stride + 1
         case int():
@@ -279,6 +279,14 @@ def dropout(x: jax.Array, rate: float, *, train: bool, name: str | None = None) 
     Draws from the rng stream "dropout" (Srivastava et al., 2014, section 10).
     """
     return nn.Dropout(rate, deterministic=not train, name=name)(x)
+
+
+def drop_path(x: jax.Array, rate: float, *, train: bool) -> jax.Array:
+    """Stochastic depth: while training, `x` of an image is zero with probability `rate`, and else 1 / (1 - rate) of it.
+
+    Draws from the rng stream "dropout" (Huang et al., 2016; they scale at test time).
+    """
+    return nn.Dropout(rate, broadcast_dims=(1, 2, 3), deterministic=not train)(x)
 
 
 def keras_uniform(key: jax.Array, shape: Sequence[int], dtype: Dtype = jnp.float32) -> jax.Array:
@@ -394,6 +402,34 @@ class ConvUnit(nn.Module):
         if self.activation is not None:
             x = self.activation(x)
         return conv(x) if self.norm_first else x
+
+
+class ConvReluNorm(nn.Module):
+    """Convolution with bias, ReLU, and only then batch normalization: the brick of the notes' XXNet.
+
+    Parameters: `conv/kernel`, `conv/bias`, `bn/scale`, `bn/bias`. Attributes as in `ConvUnit`.
+    """
+
+    features: int
+    kernel_size: tuple[int, int]
+    strides: tuple[int, int] = (1, 1)
+    padding: Padding = "SAME"
+    norm: Norm | None = None
+    kernel_init: Initializer = nn.initializers.lecun_normal()
+    dtype: Dtype = jnp.float32
+    param_dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        dtypes: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        init = self.kernel_init
+        conv = Conv(
+            self.features, self.kernel_size, self.strides, self.padding, kernel_init=init, **dtypes, name="conv"
+        )
+        x = nn.relu(conv(x))
+        if self.norm is None:
+            return x
+        return self.norm.layer(train=train, name="bn", **dtypes)(x)
 
 
 def local_response_norm(x: jax.Array, radius: int, bias: float, alpha: float, beta: float) -> jax.Array:
