@@ -14,10 +14,9 @@ RECIPE = Recipe(
     data="tfds:cifar10",
     train_split="train[:-5000]",
     validation_split="train[-5000:]",
-    optimizer="momentum",
-    learning_rate=0.02,
+    optimizer="adam",
+    learning_rate=1e-3,
     schedule=ScheduleConfig(name="cosine"),
-    l2=5e-4,
     batch_size=128,
-    epochs=10,
+    epochs=3,
 )

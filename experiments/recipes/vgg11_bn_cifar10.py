@@ -18,8 +18,8 @@ RECIPE = Recipe(
     validation_split="train[-5000:]",
     optimizer="momentum",
     learning_rate=0.05,
-    schedule=ScheduleConfig(name="cosine", warmup=0.1),
+    schedule=ScheduleConfig(name="cosine", unit="fraction", warmup=0.1),
     l2=5e-4,
     batch_size=128,
-    epochs=4,
+    epochs=2,
 )

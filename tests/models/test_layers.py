@@ -20,7 +20,6 @@ from xxnet_jax.models.layers import (
     auxiliary_pool,
     avg_pool,
     check_images,
-    convolve,
     dropout,
     max_pool,
     smallest_side,
@@ -309,59 +308,3 @@ def test_pooled_features():
     pooling: Any = "sum"
     with pytest.raises(ValueError, match="not 'sum'"):
         Pooled(None, pooling).apply({}, x, train=False)
-
-
-@pytest.mark.parametrize("padding", ["VALID", "SAME", ((2, 0), (1, 3))])
-@pytest.mark.parametrize(("size", "channels"), [((5, 5), 1), ((3, 3), 6), ((4, 2), 5), ((1, 1), 16)])
-def test_convolution_of_few_weights_is_xlas(size, channels, padding):
-    """Result and both gradients equal `lax.conv_general_dilated`, also under vmap; sums in float32 differ in order."""
-    layout = ("NHWC", "HWIO", "NHWC")
-    rng = np.random.default_rng(0)
-    x = jnp.asarray(rng.normal(size=(2, 9, 7, channels)), jnp.float32)
-    kernel = jnp.asarray(rng.normal(size=(*size, channels, 3)), jnp.float32)
-
-    def ours(x, kernel):
-        return convolve(x, kernel, (1, 1), padding, dimension_numbers=layout)
-
-    def xlas(x, kernel):
-        return jax.lax.conv_general_dilated(x, kernel, (1, 1), padding, dimension_numbers=layout)
-
-    assert "conv_general_dilated" not in str(jax.make_jaxpr(ours)(x, kernel))
-    np.testing.assert_allclose(ours(x, kernel), xlas(x, kernel), rtol=1e-4, atol=1e-4)
-    found, expected = (
-        jax.grad(lambda x, kernel, f=f: jnp.sum(jnp.sin(f(x, kernel))), argnums=(0, 1))(x, kernel) for f in (ours, xlas)
-    )
-    for ours_gradient, xlas_gradient in zip(found, expected, strict=True):
-        np.testing.assert_allclose(ours_gradient, xlas_gradient, rtol=1e-3, atol=1e-3)
-    many = jax.vmap(ours, in_axes=(None, 0))(x, jnp.stack([kernel, 2 * kernel]))
-    np.testing.assert_allclose(many[1], 2 * many[0], rtol=1e-4, atol=1e-4)
-
-
-LAYOUT = ("NHWC", "HWIO", "NHWC")
-
-
-@pytest.mark.parametrize(("strides", "options"), [((2, 2), {}), ((1, 1), {"rhs_dilation": (2, 2)})])
-def test_other_convolutions_are_left_to_xla(strides, options):
-    """Strides and dilation are not what the patch product computes: they take XLA's convolution."""
-    x, kernel = jnp.ones((1, 8, 8, 4)), jnp.ones((3, 3, 4, 4))
-    jaxpr = jax.make_jaxpr(lambda x: convolve(x, kernel, strides, "VALID", dimension_numbers=LAYOUT, **options))(x)
-    assert "conv_general_dilated" in str(jaxpr)
-
-
-@pytest.mark.parametrize("groups", [2, 8, 16])
-@pytest.mark.parametrize("strides", [(1, 1), (2, 3)])
-def test_convolution_in_groups_is_xlas(groups, strides):
-    """Result and both gradients equal XLA's grouped convolution; a few groups are computed one by one."""
-    rng = np.random.default_rng(0)
-    x = jnp.asarray(rng.normal(size=(2, 9, 8, 16)), jnp.float32)
-    kernel = jnp.asarray(rng.normal(size=(3, 2, 16 // groups, 48)), jnp.float32)
-    options: Any = {"dimension_numbers": LAYOUT, "feature_group_count": groups}
-
-    def of(convolution):
-        y, gradients = jax.vjp(lambda x, kernel: convolution(x, kernel, strides, "SAME", **options), x, kernel)
-        return y, *gradients(jnp.cos(y))
-
-    for ours, xlas in zip(of(convolve), of(jax.lax.conv_general_dilated), strict=True):
-        np.testing.assert_allclose(ours, xlas, rtol=1e-4, atol=1e-3)
-    jaxpr = str(jax.make_jaxpr(lambda x: convolve(x, kernel, strides, "SAME", **options))(x))
-    assert (f"feature_group_count={groups}" in jaxpr) == (groups == 16)

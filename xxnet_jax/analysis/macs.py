@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from xxnet_jax.models.convolution import xla_convolutions
+
 
 def count_macs(model: nn.Module, input_shape: tuple[int, int, int]) -> int:
     """Multiply-accumulates of a network for one image in inference: convolutions and matrix products, nothing else.
@@ -21,7 +23,8 @@ def count_macs(model: nn.Module, input_shape: tuple[int, int, int]) -> int:
     """
     images = jax.ShapeDtypeStruct((1, *input_shape), jnp.float32)
     variables = jax.eval_shape(lambda key, x: model.init(key, x, train=False), jax.random.key(0), images)
-    traced = jax.make_jaxpr(lambda v, x: model.apply(v, x, train=False))(variables, images)
+    with xla_convolutions():
+        traced = jax.make_jaxpr(lambda v, x: model.apply(v, x, train=False))(variables, images)
     return _macs_of(traced.jaxpr)
 
 

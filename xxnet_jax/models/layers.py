@@ -1,12 +1,11 @@
-"""What the network families share: the interface of a network, convolution, pooling, and a check of the input.
+"""What the network families share: the interface of a network, bricks, pooling, and a check of the input.
 
-Every convolution of the zoo goes through `convolve`, and every max pooling through `max_pool`: these are the places
-where a lowering is chosen for a backend. Semantics (padding, parameter names, dtypes) are Flax's.
+Every max pooling goes through `max_pool`, every convolution through `Conv`: there a lowering is chosen for a backend.
+Semantics (padding, parameter names, dtypes) are Flax's.
 """
 
 import functools
 import itertools
-import math
 import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,11 +17,11 @@ import jax.numpy as jnp
 from flax.linen.dtypes import promote_dtype
 
 from xxnet_jax.errors import InvalidArgument, UnknownName
+from xxnet_jax.models.convolution import Conv, Padding, convolve
 
 Dtype = Any
 Pooling = Literal["avg", "max"] | None
 Initializer = Callable[..., jax.Array]
-Padding = str | Sequence[tuple[int, int]]
 PoolPadding = Literal["VALID", "SAME", "CEIL"] | int
 Stages = Iterator[tuple[str, jax.Array]]
 Unit = Callable[..., nn.Module]  # makes a convolution from its features, size and name
@@ -136,64 +135,6 @@ def check_images(images: jax.Array, smallest: int) -> None:
         raise InvalidArgument(
             f"images of {height}x{width} are too small for this network: the smallest size is {smallest}x{smallest}"
         )
-
-
-def convolve(
-    inputs: jax.Array,
-    kernel: jax.Array,
-    strides: Sequence[int],
-    padding: Padding,
-    **options: Any,
-) -> jax.Array:
-    """`jax.lax.conv_general_dilated`, channels last: the one place where a convolution's lowering is chosen.
-
-    On CPU, a kernel of few weights per output channel that moves by single pixels is applied as one matrix product with
-    the patches of the image: the step of LeNet-5 is then 1.4 times faster. A few groups are as many convolutions there,
-    since XLA has no fast one for groups: AlexNet's are 4 times faster (`experiments/benchmarks/convolution.py`).
-    """
-    if jax.default_backend() == "cpu":
-        if _is_small(kernel, strides, **options):
-            return _patch_product(inputs, kernel, padding)
-        groups = options.get("feature_group_count", 1)
-        if 1 < groups <= FEW_GROUPS:
-            towers = zip(jnp.split(inputs, groups, axis=-1), jnp.split(kernel, groups, axis=-1), strict=True)
-            options = {**options, "feature_group_count": 1}
-            return jnp.concatenate([convolve(x, k, strides, padding, **options) for x, k in towers], axis=-1)
-    return jax.lax.conv_general_dilated(inputs, kernel, strides, padding, **options)
-
-
-PATCH_WEIGHTS = 400  # largest height x width x input channels of a kernel for which the patches are worth their memory
-FEW_GROUPS = 8
-
-
-def _is_small(
-    kernel: jax.Array,
-    strides: Sequence[int],
-    *,
-    lhs_dilation: Sequence[int] | None = None,
-    rhs_dilation: Sequence[int] | None = None,
-    feature_group_count: int = 1,
-    **_: Any,
-) -> bool:
-    plain = all(set(steps or (1,)) == {1} for steps in (strides, lhs_dilation, rhs_dilation))
-    return plain and feature_group_count == 1 and kernel.ndim == 4 and math.prod(kernel.shape[:3]) <= PATCH_WEIGHTS
-
-
-def _patch_product(images: jax.Array, kernel: jax.Array, padding: Padding) -> jax.Array:
-    height, width, channels, features = kernel.shape
-    if isinstance(padding, str):
-        padding = jax.lax.padtype_to_pads(images.shape[1:3], (height, width), (1, 1), padding)
-    images = jnp.pad(images, ((0, 0), *padding, (0, 0)))
-    rows, columns = images.shape[1] - height + 1, images.shape[2] - width + 1
-    taps = [images[:, i : i + rows, j : j + columns] for i in range(height) for j in range(width)]
-    patches = jnp.stack(taps, axis=3).reshape(-1, height * width * channels)
-    return (patches @ kernel.reshape(-1, features)).reshape(-1, rows, columns, features)
-
-
-class Conv(nn.Conv):
-    """`flax.linen.Conv` (parameters `kernel`, `bias`), lowered by `convolve`."""
-
-    conv_general_dilated: Callable[..., jax.Array] | None = convolve
 
 
 def windows_along(side: int, window: int, stride: int, padding: PoolPadding = "VALID") -> int:
@@ -442,7 +383,17 @@ def local_response_norm(x: jax.Array, radius: int, bias: float, alpha: float, be
     padded = jnp.pad(squares, ((0, 0), (0, 0), (0, 0), (radius, radius)))
     channels = x.shape[-1]
     near = functools.reduce(operator.add, (padded[..., i : i + channels] for i in range(2 * radius + 1)))
-    return (x / (bias + alpha * near) ** beta).astype(x.dtype)
+    return (x / _power(bias + alpha * near, beta)).astype(x.dtype)
+
+
+def _power(x: jax.Array, exponent: float) -> jax.Array:
+    """`x` to a power; .5 and .75 by square roots, which are many times faster than logarithms on CPU."""
+    if exponent == 0.5:
+        return jnp.sqrt(x)
+    if exponent == 0.75:
+        root = jnp.sqrt(x)
+        return root * jnp.sqrt(root)
+    return x**exponent
 
 
 def adaptive_avg_pool(x: jax.Array, rows: int, columns: int) -> jax.Array:

@@ -33,6 +33,7 @@ from flax.linen.dtypes import promote_dtype
 from flax.linen.initializers import constant, truncated_normal, zeros
 
 from xxnet_jax.errors import InvalidArgument
+from xxnet_jax.models.convolution import convolve
 from xxnet_jax.models.layers import (
     Conv,
     Dtype,
@@ -40,7 +41,6 @@ from xxnet_jax.models.layers import (
     Network,
     Stages,
     avg_pool,
-    convolve,
     dropout,
     keras_uniform,
     max_pool,

@@ -1,0 +1,95 @@
+"""The lowerings of convolutions on CPU against XLA's convolution."""
+
+import re
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from xxnet_jax.models.convolution import Conv, convolve
+
+LAYOUT: Any = ("NHWC", "HWIO", "NHWC")
+
+
+class Case(NamedTuple):
+    """Shapes of a convolution, and whether XLA's is left to do it."""
+
+    image: tuple[int, int, int]
+    kernel: tuple[int, int]
+    features: int
+    strides: tuple[int, int] = (1, 1)
+    groups: int = 1
+    xla: bool = False
+
+
+CASES = {
+    "1x1": Case((5, 7, 9), (1, 1), 4),
+    "1x1 with strides": Case((5, 7, 9), (1, 1), 4, strides=(2, 3)),
+    "one channel": Case((9, 7, 1), (5, 4), 3),
+    "few channels": Case((9, 7, 6), (3, 3), 3),
+    "kernel of the image's size": Case((4, 5, 12), (4, 5), 7),
+    "kernel larger than the image": Case((2, 2, 12), (3, 3), 7),
+    "many channels": Case((6, 5, 512), (3, 3), 4),
+    "common": Case((9, 7, 12), (3, 3), 4, xla=True),
+    "with strides": Case((9, 7, 12), (3, 3), 4, strides=(2, 2), xla=True),
+    "depthwise": Case((9, 8, 6), (3, 2), 6, groups=6),
+    "depthwise with strides and multiplier": Case((9, 8, 6), (3, 2), 18, strides=(2, 3), groups=6),
+    "two groups": Case((9, 7, 24), (3, 3), 10, groups=2, xla=True),
+    "two groups with strides": Case((9, 7, 24), (3, 3), 10, strides=(2, 2), groups=2, xla=True),
+    "many groups": Case((9, 7, 24), (3, 3), 24, groups=12),
+    "many groups with strides": Case((9, 7, 24), (3, 3), 36, strides=(2, 1), groups=12),
+}
+
+
+@pytest.mark.parametrize("padding", ["VALID", "SAME", ((2, 0), (1, 3))], ids=["valid", "same", "pixels"])
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_lowerings_are_xlas(case: Case, padding: Any):
+    """Result and both gradients equal `lax.conv_general_dilated`, also under vmap; sums in float32 differ in order."""
+    random = np.random.default_rng(0)
+    fan_in = int(np.prod(case.kernel)) * case.image[-1] // case.groups
+    x = jnp.asarray(random.normal(size=(2, *case.image)), jnp.float32)
+    kernel = random.normal(0, fan_in**-0.5, (*case.kernel, case.image[-1] // case.groups, case.features))
+    kernel = jnp.asarray(kernel, jnp.float32)
+    if padding == "VALID" and min(np.subtract(case.image[:2], case.kernel)) < 0:
+        pytest.skip("no window fits")
+
+    def of(function: Any) -> Any:
+        def call(x, kernel):
+            return function(x, kernel, case.strides, padding, dimension_numbers=LAYOUT, feature_group_count=case.groups)
+
+        return call
+
+    def with_gradients(function: Any) -> Any:
+        y, gradients = jax.vjp(of(function), x, kernel)
+        return y, *gradients(jnp.cos(y))
+
+    ours, xlas = with_gradients(convolve), with_gradients(jax.lax.conv_general_dilated)
+    for found, expected in zip(ours, xlas, strict=True):
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+    jaxpr = str(jax.make_jaxpr(of(convolve))(x, kernel))
+    assert ("conv_general_dilated" in jaxpr) == case.xla
+    assert set(re.findall(r"feature_group_count=(\d+)", jaxpr)) <= {"1"}
+    many = jax.vmap(of(convolve), in_axes=(None, 0))(x, jnp.stack([kernel, 2 * kernel]))
+    np.testing.assert_allclose(many[1], 2 * many[0], rtol=0, atol=1e-5 * np.abs(many[1]).max())
+
+
+@pytest.mark.parametrize("options", [{"kernel_dilation": 2}, {"input_dilation": 2, "padding": 1}])
+def test_dilation_is_left_to_xla(options: Any):
+    """Dilated convolutions are Flax's, layer and all."""
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 9, 8, 3)), jnp.float32)
+    layer = Conv(4, (3, 3), **options)
+    variables = layer.init(jax.random.key(0), x)
+    expected = layer.clone(conv_general_dilated=None).apply(variables, x)
+    np.testing.assert_array_equal(layer.apply(variables, x), expected)  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_dtype(case: Case):
+    """A convolution of bfloat16 arrays is bfloat16."""
+    x = jax.ShapeDtypeStruct((2, *case.image), jnp.bfloat16)
+    kernel = jax.ShapeDtypeStruct((*case.kernel, case.image[-1] // case.groups, case.features), jnp.bfloat16)
+    options: Any = {"dimension_numbers": LAYOUT, "feature_group_count": case.groups}
+    found = jax.eval_shape(lambda x, k: convolve(x, k, case.strides, "SAME", **options), x, kernel)
+    assert found.dtype == jnp.bfloat16
