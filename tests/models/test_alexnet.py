@@ -1,72 +1,33 @@
 """AlexNet and its variants: the tables of the paper and the notes, and the forward pass written down in NumPy."""
 
 import functools
-from dataclasses import replace
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from zoo import (
+    abstract_params,
+    assert_close,
+    assert_every_parameter_learns,
+    forward,
+    initialized,
+    narrow,
+    parameters_by_module,
+    random_images,
+    random_params,
+    shapes,
+    table_of_maps,
+)
 
 import xxnet_jax as xx
-from xxnet_jax.models import Network, count_parameters
+from xxnet_jax.models import count_parameters
 from xxnet_jax.models.alexnet import AlexNet, Convolution
 from xxnet_jax.models.layers import local_response_norm
 
 NAMES = ("alexnet", "alexnet.tf1", "alexnet.xxnet", "alexnet.slim", "alexnet.torchvision", "alexnet.notebook")
 every_variant = pytest.mark.parametrize("name", NAMES)
-oracle = [pytest.mark.oracle, pytest.mark.filterwarnings("default")]  # the frameworks' warnings are not ours to mend
-# What runs once is compiled in haste.
-IN_HASTE: Any = {"xla_backend_optimization_level": 0}
-
-
-def shapes(name: str, height: int, width: int, **options: Any) -> dict[str, tuple[int, ...]]:
-    """Shapes of the endpoints for one image, in their order, from shapes alone."""
-    model = xx.create_model(name, **options)
-    found: dict[str, tuple[int, ...]] = {}
-
-    def run(key: jax.Array, images: jax.Array) -> None:
-        points = xx.endpoints(model, model.init(key, images, train=False), images)
-        found.update({endpoint: x.shape[1:] for endpoint, x in points.items()})
-
-    jax.eval_shape(run, jax.random.key(0), jax.ShapeDtypeStruct((1, height, width, 3), jnp.float32))
-    return found
-
-
-def abstract(model: Network, side: int, *, train: bool = False) -> Any:
-    images = jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32)
-    rngs = {"params": jax.random.key(0), "dropout": jax.random.key(1)}
-    return jax.eval_shape(lambda x: model.init(rngs, x, train=train), images)["params"]
-
-
-def small(name: str, **options: Any) -> Any:
-    """The variant with a sixteenth of the maps, 8 and 10 hidden units, 5 classes and a window of 2 pixels."""
-    rows = xx.create_model(name).convolutions  # type: ignore[attr-defined]
-    narrow = tuple(replace(row, features=row.features // 16) for row in rows)
-    defaults = {"convolutions": narrow, "dense": (8, 10), "window": 2, "num_classes": 5}
-    return xx.create_model(name, **{**defaults, **options})
-
-
-def random_params(model: Network, side: int, seed: int = 1) -> Any:
-    """Random parameters, biases too, of a size that keeps sums near one."""
-    random = np.random.default_rng(seed)
-
-    def draw(leaf: Any) -> np.ndarray:
-        fan_in = 4 if leaf.ndim == 1 else np.prod(leaf.shape[:-1]) / 2
-        return random.normal(0, 1 / np.sqrt(fan_in), leaf.shape).astype(np.float32)
-
-    return jax.tree.map(draw, abstract(model, side))
-
-
-def random_images(height: int, width: int, scale: float = 1.0) -> np.ndarray:
-    return np.random.default_rng(0).normal(0, scale, (2, height, width, 3)).astype(np.float32)
-
-
-def forward(model: Network, params: Any, images: np.ndarray, **arguments: Any) -> np.ndarray:
-    arguments = {"train": False, **arguments}
-    run = jax.jit(lambda p, x: model.apply({"params": p}, x, **arguments), compiler_options=IN_HASTE)
-    return np.asarray(run(params, jnp.asarray(images)))
 
 
 # ------------------------------------------------------------------------------------------- the tables
@@ -111,30 +72,23 @@ MAPS = {
 @every_variant
 def test_parameters_by_layer(name: str):
     """Each layer has the parameters that the notes print or that follow by arithmetic, and their sum is published."""
-    params = abstract(xx.create_model(name), xx.model_info(name).input_shape[0])
-    assert {layer: count_parameters(tree) for layer, tree in params.items()} == PARAMETERS[name]
+    assert parameters_by_module(xx.create_model(name), xx.model_info(name).input_shape[0]) == PARAMETERS[name]
     assert sum(PARAMETERS[name].values()) == TOTALS[name] == xx.model_info(name).parameters
 
 
 def test_other_numbers_of_classes():
     """The published counts for cats and dogs, and for ten classes."""
-    assert count_parameters(abstract(xx.create_model("alexnet.tf1", num_classes=2), 227)) == 58_289_538
-    assert count_parameters(abstract(xx.create_model("alexnet.slim", num_classes=10), 224)) == 46_247_882
+    assert count_parameters(abstract_params(xx.create_model("alexnet.tf1", num_classes=2), 227)) == 58_289_538
+    assert count_parameters(abstract_params(xx.create_model("alexnet.slim", num_classes=10), 224)) == 46_247_882
 
 
 @every_variant
 def test_maps_of_the_table(name: str):
     """Endpoints come in the order of the variant, with the sides and features of its table, then the dense layers."""
     side = xx.model_info(name).input_shape[0]
-    expected = {}
-    for word in MAPS[name].split(", "):
-        endpoint, pixels, features = word.split()
-        expected[endpoint] = (int(pixels), int(pixels), int(features))
     first, second, last = list(PARAMETERS[name])[-3:]
-    expected |= {first: (1, 1, 4096), second: (1, 1, 4096), last: (1000,)}
-    found = shapes(name, side, side)
-    assert found == expected
-    assert list(found) == list(expected)
+    expected = table_of_maps(MAPS[name]) | {first: (1, 1, 4096), second: (1, 1, 4096), last: (1000,)}
+    assert list(shapes(name, side).items()) == list(expected.items())
 
 
 @pytest.mark.parametrize(
@@ -143,7 +97,7 @@ def test_maps_of_the_table(name: str):
 def test_multiply_accumulates(name: str, total: int):
     """Weights times output pixels are the notes' costs: groups halve three layers."""
     side = xx.model_info(name).input_shape[0]
-    params, points = abstract(xx.create_model(name), side), shapes(name, side, side)
+    params, points = abstract_params(xx.create_model(name), side), shapes(name, side)
     costs = {layer: p["kernel"].size * np.prod(points[layer][:-1], dtype=int) for layer, p in params.items()}
     assert sum(costs.values()) == total
     if name == "alexnet":
@@ -248,28 +202,26 @@ REFERENCES = {
 @every_variant
 def test_forward_is_the_published(name: str):
     """Logits of a narrow network equal a transcription in float64; the first response norm is a large effect there."""
-    model = small(name)
-    images = random_images(100, 103, scale=50)
+    model = narrow(name)
+    images = random_images(100, 103, scales=(50, 50))
     params = random_params(model, 100)
     expected = np.stack([REFERENCES[name](params, image.astype(np.float64)) for image in images])
-    found = forward(model, params, images)
-    largest = np.abs(expected).max()
-    assert np.abs(expected[0] - expected[1]).max() > 0.02 * largest
     # Eight layers of float32 sums of up to 400 terms: some 1e-6 of the largest logit.
-    np.testing.assert_allclose(found, expected, rtol=0, atol=2e-5 * largest)
+    assert_close(forward(model, params, images), expected, 2e-5)
+    largest = np.abs(expected).max()
     if name == "alexnet.tf1":  # were norm2 used, this test would know
         other = np.stack([tf1(params, image.astype(np.float64), use_norm2=True) for image in images])
         assert np.abs(other - expected).max() > 0.1 * largest
     if name in ("alexnet", "alexnet.tf1"):  # nor does the order of pooling and normalization go unseen
-        swapped = forward(small(name, order=model.order[::-1]), params, images)
+        swapped = forward(narrow(name, order=model.order[::-1]), params, images)
         assert np.abs(swapped - expected).max() > 1e-3 * largest
 
 
 def test_groups_are_two_towers():
     """conv2, conv4 and conv5 are two convolutions, each of one half of the maps, and conv1 and conv3 are one."""
-    model = small("alexnet", num_classes=None)
+    model = narrow("alexnet", num_classes=None)
     params = random_params(model, 99)
-    points: Any = xx.endpoints(model, {"params": params}, jnp.asarray(random_images(99, 99, scale=50)))
+    points: Any = xx.endpoints(model, {"params": params}, jnp.asarray(random_images(99, 99, scales=(50, 50))))
 
     def conv(x: jax.Array, kernel: jax.Array, pad: int) -> jax.Array:
         layout = ("NHWC", "HWIO", "NHWC")
@@ -323,36 +275,36 @@ def test_response_norm_worked_examples():
 def test_train_changes_no_parameters(name: str):
     """`init` makes the same parameters with train True and False."""
     model, side = xx.create_model(name), xx.model_info(name).input_shape[0]
-    assert abstract(model, side) == abstract(model, side, train=True)
+    assert abstract_params(model, side) == abstract_params(model, side, train=True)
 
 
 @every_variant
 def test_features(name: str):
     """Without classifier there are no dense layers, and the last map is returned, or its mean or maximum."""
-    model = small(name, num_classes=None)
+    model = narrow(name, num_classes=None)
     params, images = random_params(model, 100), random_images(100, 100)
     assert all(layer.startswith("conv") for layer in params)
     maps = forward(model, params, images)
     assert maps.shape == (2, 2, 2, 16)
     for pooling, function in (("avg", np.mean), ("max", np.max)):
-        pooled = forward(small(name, num_classes=None, pooling=pooling), params, images)
+        pooled = forward(narrow(name, num_classes=None, pooling=pooling), params, images)
         np.testing.assert_allclose(pooled, function(maps, axis=(1, 2)), rtol=1e-6)
 
 
 def test_final_endpoint():
     """A network that ends at an activation has the layers up to it and returns it; an unknown name is an error."""
-    whole = small("alexnet")
-    params, images = random_params(whole, 99), random_images(99, 99, scale=50)
+    whole = narrow("alexnet")
+    params, images = random_params(whole, 99), random_images(99, 99, scales=(50, 50))
     points: Any = xx.endpoints(whole, {"params": params}, jnp.asarray(images))
     layers: list[str] = []
     for endpoint in points:
         layers += [endpoint] if endpoint in params else []
-        assert list(abstract(small("alexnet", final_endpoint=endpoint), 99)) == layers
+        assert list(abstract_params(narrow("alexnet", final_endpoint=endpoint), 99)) == layers
     for endpoint in ("norm2", "fc6"):
-        found = forward(small("alexnet", final_endpoint=endpoint), params, images)
+        found = forward(narrow("alexnet", final_endpoint=endpoint), params, images)
         np.testing.assert_allclose(found, points[endpoint], rtol=0, atol=1e-5 * float(jnp.abs(points[endpoint]).max()))
     with pytest.raises(ValueError, match="norm5"):
-        abstract(small("alexnet", final_endpoint="norm5"), 99)
+        abstract_params(narrow("alexnet", final_endpoint="norm5"), 99)
 
 
 SMALLEST = dict.fromkeys(NAMES, 67) | {"alexnet.torchvision": 63}  # backwards from one pixel: 1, 3, 7, 15, 67 or 63
@@ -395,16 +347,16 @@ def test_map_of_scores():
 def test_dense_evaluation_is_every_window():
     """On a larger image each score is that of the dense layers on one window of the last map; their mean is the
     result without `spatial`."""
-    images = random_images(140, 165, scale=50)
-    model = small("alexnet", spatial=True)
+    images = random_images(140, 165, scales=(50, 50))
+    model = narrow("alexnet", spatial=True)
     params = random_params(model, 140)
-    maps = forward(small("alexnet", num_classes=None), params, images)
+    maps = forward(narrow("alexnet", num_classes=None), params, images)
     assert maps.shape == (2, 3, 4, 16)
     layers = params["fc6"], params["fc7"], params["fc8"]
     expected = np.array([[[dense(m[i : i + 2, j : j + 2], *layers) for j in range(3)] for i in range(2)] for m in maps])
     tolerance = 1e-5 * np.abs(expected).max()
     np.testing.assert_allclose(forward(model, params, images), expected, rtol=0, atol=tolerance)
-    means = forward(small("alexnet"), params, images)
+    means = forward(narrow("alexnet"), params, images)
     np.testing.assert_allclose(means, expected.mean(axis=(1, 2)), rtol=0, atol=tolerance)
 
 
@@ -414,7 +366,7 @@ def test_dense_evaluation_is_every_crop():
     model = AlexNet(num_classes=3, convolutions=rows, dense=(7,), window=1, spatial=True)
     side = model.smallest_input()
     assert side == 25  # 1, 3, 5, 11, 25
-    params, images = random_params(model, side), random_images(side + 16, side + 8, scale=20)
+    params, images = random_params(model, side), random_images(side + 16, side + 8, scales=(20, 20))
     scores = forward(model, params, images)
     assert scores.shape == (2, 3, 2, 3)
     crops = [images[:, 8 * i : 8 * i + side, 8 * j : 8 * j + side] for i in range(3) for j in range(2)]
@@ -425,10 +377,10 @@ def test_dense_evaluation_is_every_crop():
 
 def test_adaptive_pooling_takes_any_size():
     """torchvision's variant scores any image by the means of 6x6 regions, and repeats the pixels of a smaller map."""
-    model = small("alexnet.torchvision")
+    model = narrow("alexnet.torchvision")
     params = random_params(model, 63)
     images = random_images(63, 63)
-    one_pixel = forward(small("alexnet.torchvision", num_classes=None), params, images)
+    one_pixel = forward(narrow("alexnet.torchvision", num_classes=None), params, images)
     layers = params["fc6"], params["fc7"], params["fc8"]
     expected = np.array([dense(np.broadcast_to(m, (2, 2, 16)), *layers) for m in one_pixel])
     np.testing.assert_allclose(forward(model, params, images), expected, rtol=1e-4, atol=1e-5)
@@ -443,7 +395,9 @@ def dropped(name: str, **options: Any) -> tuple[np.ndarray, np.ndarray, np.ndarr
     settings: Any = {"convolutions": rows, "dense": (64,), "num_classes": 64, "window": 1, **options}
     model, plain = xx.create_model(name, **settings), xx.create_model(name, **{**settings, "dropout_rate": 0.0})
     random = np.random.default_rng(3)
-    params = jax.tree.map(lambda leaf: random.uniform(0.01, 0.1, leaf.shape).astype(np.float32), abstract(model, 9))
+    params = jax.tree.map(
+        lambda leaf: random.uniform(0.01, 0.1, leaf.shape).astype(np.float32), abstract_params(model, 9)
+    )
     params["fc3"] = {"kernel": np.eye(64, dtype=np.float32), "bias": np.zeros(64, np.float32)}
     images = np.abs(random_images(9, 9))
     images = np.concatenate([images] * 10)
@@ -470,7 +424,7 @@ def test_dropout(name: str, keep: float, classic: bool):
 def test_place_of_dropout(name: str, at_fc6: bool):
     """torchvision drops what the hidden layers get, the others what they give: only its first hidden layer depends on
     the key, every variant's logits do, and both hidden layers have dropout."""
-    model = small(name)
+    model = narrow(name)
     params, images = random_params(model, 100), random_images(100, 100)
 
     def at(endpoint: str | None, key: int) -> np.ndarray:
@@ -488,16 +442,12 @@ def test_place_of_dropout(name: str, at_fc6: bool):
 @pytest.mark.parametrize(("name", "blind"), [("alexnet", ("fc7", "fc8")), ("alexnet.torchvision", ("fc6", "fc7"))])
 def test_both_hidden_layers_have_dropout(name: str, blind: tuple[str, ...]):
     """If all units are dropped, just the two layers behind a dropout have but their biases to go by."""
-    model = small(name, dropout_rate=1.0)
+    model = narrow(name, dropout_rate=1.0)
     params = random_params(model, 100)
-
-    @functools.partial(jax.jit, compiler_options=IN_HASTE)
-    def points(x: jax.Array) -> Any:
-        rngs = {"dropout": jax.random.key(0)}
-        _, state = model.apply({"params": params}, x, train=True, rngs=rngs, mutable=["intermediates"])
-        return state["intermediates"]["endpoints"]
-
-    found = points(jnp.asarray(random_images(100, 100)))
+    rngs = {"dropout": jax.random.key(0)}
+    images = random_images(100, 100)
+    _, state = forward(model, params, images, train=True, rngs=rngs, mutable=["intermediates"])
+    found = state["intermediates"]["endpoints"]
     for layer in ("fc6", "fc7", "fc8"):
         bias = params[layer]["bias"]
         only_bias = np.broadcast_to(bias if layer == "fc8" else np.maximum(bias, 0), found[layer].shape)
@@ -515,9 +465,9 @@ def test_one_convolution_is_missing_in_the_notebook():
 @pytest.mark.parametrize(("activation", "low", "high"), [("tanh", -1, 1), ("sigmoid", 0, 1)])
 def test_saturating_activations(activation: Any, low: float, high: float):
     """tanh and the sigmoid replace the ReLU of every layer but the last."""
-    model = small("alexnet.xxnet", activation=activation)
+    model = narrow("alexnet.xxnet", activation=activation)
     variables = {"params": random_params(model, 99)}
-    points = xx.endpoints(model, variables, jnp.asarray(random_images(99, 99, scale=5)))
+    points = xx.endpoints(model, variables, jnp.asarray(random_images(99, 99, scales=(5, 5))))
     *hidden, logits = (np.asarray(x) for name, x in points.items() if not name.startswith("pool"))
     for x in hidden:
         assert low <= x.min() < (low + high) / 2 < x.max() <= high
@@ -527,9 +477,9 @@ def test_saturating_activations(activation: Any, low: float, high: float):
 def test_pools_without_overlap():
     """A window of 2 leaves the overlap out: 55 pixels become 27, and each pixel counts once."""
     assert shapes("alexnet", 227, 227, pool_window=2)["pool1"] == (27, 27, 96)
-    model = small("alexnet", pool_window=2, num_classes=None, final_endpoint="pool1")
+    model = narrow("alexnet", pool_window=2, num_classes=None, final_endpoint="pool1")
     params, images = random_params(model, 99), random_images(99, 99)
-    before = forward(small("alexnet", num_classes=None, final_endpoint="norm1"), params, images)[:, :22, :22]
+    before = forward(narrow("alexnet", num_classes=None, final_endpoint="norm1"), params, images)[:, :22, :22]
     expected = before.reshape(2, 11, 2, 11, 2, 6).max(axis=(2, 4))
     np.testing.assert_allclose(forward(model, params, images), expected, rtol=1e-6)
 
@@ -552,9 +502,7 @@ def test_pools_without_overlap():
 )
 def test_initialization(name: str, spread: float, dense_spread: float, biases: dict[str, float] | None):
     """Kernels start with the deviation of the variant's code, biases at its constants."""
-    model = small(name, dense=(256, 256))
-    init = jax.jit(lambda key: model.init(key, jnp.zeros((1, 99, 99, 3)), train=False), compiler_options=IN_HASTE)
-    params = init(jax.random.key(0))["params"]
+    params = initialized(narrow(name, dense=(256, 256)), 99)["params"]
     hidden = next(layer for layer in params if layer.startswith("fc"))
     for layer, deviation in (("conv4", spread), (hidden, dense_spread)):
         kernel = np.asarray(params[layer]["kernel"], np.float64)
@@ -576,7 +524,7 @@ def test_initialization(name: str, spread: float, dense_spread: float, biases: d
 def test_unknown_initialization():
     """An initialization that the family does not have is an error that suggests one."""
     with pytest.raises(ValueError, match=r"initialization 'papers'.*did you mean paper"):
-        abstract(xx.create_model("alexnet", initialization="papers"), 227)
+        abstract_params(xx.create_model("alexnet", initialization="papers"), 227)
 
 
 # ------------------------------------------------------------------------------------------- numbers
@@ -585,16 +533,16 @@ def test_unknown_initialization():
 @pytest.mark.parametrize("name", ["alexnet", "alexnet.tf1", "alexnet.torchvision"])
 def test_bfloat16(name: str):
     """In bfloat16 activations are bfloat16, logits float32, and near those of float32."""
-    model = small(name)
+    model = narrow(name)
     params, images = random_params(model, 100), random_images(100, 100)
     exact = forward(model, params, images)
-    half = forward(small(name, dtype=jnp.bfloat16), params, images)
+    half = forward(narrow(name, dtype=jnp.bfloat16), params, images)
     assert half.dtype == np.float32
     assert not np.array_equal(half, exact)
     # A rounding is 2^-9 of a value; eight layers of partly cancelling sums make it a few percent of the largest.
     np.testing.assert_allclose(half, exact, rtol=0, atol=0.05 * np.abs(exact).max())
     pool5 = jax.eval_shape(
-        lambda x: small(name, dtype=jnp.bfloat16, final_endpoint="pool5").apply({"params": params}, x, train=False),
+        lambda x: narrow(name, dtype=jnp.bfloat16, final_endpoint="pool5").apply({"params": params}, x, train=False),
         jnp.asarray(images),
     )
     assert pool5.dtype == jnp.bfloat16
@@ -603,97 +551,5 @@ def test_bfloat16(name: str):
 @every_variant
 def test_every_parameter_has_a_gradient(name: str):
     """While training, the gradient of a loss is finite and not all zero for every parameter array."""
-    model = small(name, dense=(32, 32))
-    params, images = random_params(model, 100), jnp.asarray(random_images(100, 100))
-
-    @functools.partial(jax.jit, compiler_options=IN_HASTE)
-    @jax.grad
-    def gradient(p: Any) -> jax.Array:
-        logits: Any = model.apply({"params": p}, images, train=True, rngs={"dropout": jax.random.key(2)})
-        return -jax.nn.log_softmax(logits)[:, 0].sum()
-
-    for path, leaf in jax.tree.leaves_with_path(gradient(params)):
-        assert np.isfinite(leaf).all(), jax.tree_util.keystr(path)
-        assert np.any(leaf != 0), jax.tree_util.keystr(path)
-
-
-# ------------------------------------------------------------------------------------------- other frameworks
-
-
-def assert_close(ours: Any, theirs: np.ndarray) -> None:
-    """Within 1e-4 of the largest output, float32 sums in another order; the two images have outputs of their own."""
-    largest = np.abs(theirs).max()
-    assert np.abs(theirs[0] - theirs[1]).max() > 0.02 * largest
-    assert np.abs(np.asarray(ours) - theirs).max() <= 1e-4 * largest
-
-
-@pytest.fixture(scope="module")
-def torchvision_weights() -> tuple[Any, Any]:
-    """torchvision's network with random weights and biases, and the same as our parameters."""
-    torch = pytest.importorskip("torch")
-    theirs = pytest.importorskip("torchvision").models.alexnet(weights=None).eval()
-    torch.manual_seed(0)
-    with torch.no_grad():
-        for parameter in theirs.parameters():
-            fan_in = parameter[0].numel() if parameter.ndim > 1 else 8
-            parameter.normal_(0, (2 / fan_in) ** 0.5)
-    layers = [module for module in (*theirs.features, *theirs.classifier) if hasattr(module, "weight")]
-    params = {}
-    for name, layer in zip(PARAMETERS["alexnet.torchvision"], layers, strict=True):
-        weight = layer.weight.detach().numpy()
-        if name == "fc6":  # their maps are flattened channel by channel, ours pixel by pixel
-            weight = weight.reshape(4096, 256, 6, 6).transpose(0, 2, 3, 1).reshape(4096, -1)
-        kernel = weight.transpose(2, 3, 1, 0) if weight.ndim == 4 else weight.T
-        params[name] = {"kernel": jnp.asarray(kernel), "bias": jnp.asarray(layer.bias.detach().numpy())}
-    return theirs, params
-
-
-class TestTorch:
-    """Against PyTorch: `pytest -m oracle`."""
-
-    pytestmark = oracle
-
-    @pytest.mark.parametrize(("height", "width"), [(224, 224), (131, 101), (63, 63), (260, 240)])
-    def test_logits(self, torchvision_weights: Any, height: int, width: int):
-        """Logits are torchvision's, at the nominal size, an odd one, the smallest, and a larger one."""
-        torch = pytest.importorskip("torch")
-        theirs, params = torchvision_weights
-        images = random_images(height, width)
-        with torch.no_grad():
-            expected = theirs(torch.from_numpy(images.transpose(0, 3, 1, 2))).numpy()
-        model = xx.create_model("alexnet.torchvision")
-        assert_close(model.apply({"params": params}, jnp.asarray(images), train=False), expected)
-        if (height, width) == (224, 224):
-            assert sum(p.numel() for p in theirs.parameters()) == xx.model_info("alexnet.torchvision").parameters
-
-    @pytest.mark.parametrize(
-        "wrong",
-        [
-            {"convolutions": (Convolution(64, 11, stride=4, padding="SAME", pool=True), *[None] * 4)},
-            {"convolutions": (Convolution(64, 11, stride=4, padding=1, pool=True), *[None] * 4)},
-            {"pool_padding": "CEIL"},
-            {"pool_window": 2},
-        ],
-        ids=["same", "padding", "ceil", "window"],
-    )
-    def test_a_slip_would_show(self, torchvision_weights: Any, wrong: Any):
-        """The comparison fails when padding or a pool is another."""
-        torch = pytest.importorskip("torch")
-        theirs, params = torchvision_weights
-        model: Any = xx.create_model("alexnet.torchvision")
-        if "convolutions" in wrong:
-            wrong = {"convolutions": wrong["convolutions"][:1] + model.convolutions[1:]}
-        images = random_images(131, 102)
-        with torch.no_grad():
-            expected = theirs(torch.from_numpy(images.transpose(0, 3, 1, 2))).numpy()
-        with pytest.raises(AssertionError):
-            assert_close(model.clone(**wrong).apply({"params": params}, jnp.asarray(images), train=False), expected)
-
-    def test_response_norm(self):
-        """PyTorch divides alpha by the number of channels; else it is the same normalization."""
-        torch = pytest.importorskip("torch")
-        x = np.random.default_rng(0).normal(0, 30, (2, 3, 4, 9)).astype(np.float32)
-        layer = torch.nn.LocalResponseNorm(5, alpha=5 * 1e-4, beta=0.75, k=2.0)
-        expected = layer(torch.from_numpy(x.transpose(0, 3, 1, 2))).numpy().transpose(0, 2, 3, 1)
-        found = local_response_norm(jnp.asarray(x), radius=2, bias=2.0, alpha=1e-4, beta=0.75)
-        np.testing.assert_allclose(found, expected, rtol=1e-5)
+    model = narrow(name, dense=(32, 32))
+    assert_every_parameter_learns(model, {"params": random_params(model, 100)}, random_images(100, 100))

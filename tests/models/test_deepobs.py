@@ -3,11 +3,11 @@
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from numpy.lib.stride_tricks import sliding_window_view
 from scipy.stats import truncnorm
+from zoo import abstract_init, endpoint_shapes, nominal_images
 
 import xxnet_jax as xx
 from xxnet_jax.models import count_parameters
@@ -40,18 +40,12 @@ TABLES: dict[str, dict[str, tuple[tuple[int, ...], int]]] = {
 @pytest.mark.parametrize("name", NAMES)
 def test_layers_of_the_table(name: str):
     """Each activation has the shape of the table, in its order; the parameters of the layers sum to the total."""
-    model, found = xx.create_model(name), {}
-
-    def run(key: jax.Array, images: jax.Array) -> Any:
-        variables = model.init(key, images, train=False)
-        endpoints = xx.endpoints(model, variables, images)
-        found.update({endpoint: activation.shape[1:] for endpoint, activation in endpoints.items()})
-        return variables["params"]
-
-    images = jax.ShapeDtypeStruct((2, *xx.model_info(name).input_shape), jnp.float32)
-    params = jax.eval_shape(run, jax.random.key(0), images)
-    assert list(found.items()) == [(layer, shape) for layer, (shape, _) in TABLES[name].items()]
+    model, images = xx.create_model(name), nominal_images(name)
+    assert list(endpoint_shapes(model, images).items()) == [
+        (layer, shape) for layer, (shape, _) in TABLES[name].items()
+    ]
     counts = {layer: count for layer, (_, count) in TABLES[name].items() if count}
+    params = abstract_init(model, images)["params"]
     assert {layer: count_parameters(tree) for layer, tree in params.items()} == counts
     assert sum(counts.values()) == xx.model_info(name).parameters
 
@@ -75,7 +69,7 @@ def test_forward_pass_is_numpys(name: str):
     random = np.random.default_rng(0)
     model, shape = xx.create_model(name), xx.model_info(name).input_shape
     images = random.normal(size=(2, *shape)).astype(np.float32)
-    abstract = jax.eval_shape(lambda: model.init(jax.random.key(0), images, train=False))["params"]
+    abstract = abstract_init(model, nominal_images(name))["params"]
 
     def draw(leaf: Any) -> np.ndarray:
         scale = 1 if leaf.ndim == 1 else np.sqrt(2 / np.prod(leaf.shape[:-1]))

@@ -1,9 +1,7 @@
-"""Inception v2 to v4: the tables of the papers and of TF-Slim, the variants, and three frameworks as oracles."""
+"""Inception v2 to v4: the tables of the papers and of TF-Slim, and the variants."""
 
-import os
 import re
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -11,14 +9,28 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from zoo import (
+    Shapes,
+    abstract_apply,
+    abstract_init,
+    abstract_output,
+    abstract_params,
+    assert_every_parameter_learns,
+    endpoint_shapes,
+    hasty,
+    images_of,
+    initialized,
+    nominal_images,
+    parameters_by_module,
+    random_images,
+    shapes,
+    trace,
+)
 
 import xxnet_jax as xx
-from xxnet_jax.models import Network, count_parameters
+from xxnet_jax.models import count_parameters
 from xxnet_jax.models.inception import V2, V3, V3_KERAS, V4, VARIANTS, AuxiliaryHead, Inception, Pool, Row, Style, Unit
-from xxnet_jax.models.layers import Conv, ConvUnit, Norm
-
-# What runs once is compiled in haste: compilation takes nearly all of the time of these tests.
-IN_HASTE: Any = {"xla_backend_optimization_level": 0}
+from xxnet_jax.models.layers import Conv, Norm
 
 # name: trainable parameters without the auxiliary head, those of the head, running statistics with the head's.
 COUNTS = {
@@ -31,18 +43,6 @@ COUNTS = {
     "inception_v4.slim": (42_648_232, 46_006_800 - 42_648_232, 63_168 + 1_792),
 }
 every_variant = pytest.mark.parametrize("name", COUNTS)
-
-
-def images_of(*shape: int) -> Any:
-    return jax.ShapeDtypeStruct(shape, jnp.float32)
-
-
-def nominal(name: str) -> Any:
-    return images_of(2, *xx.model_info(name).input_shape)
-
-
-def square(side: int) -> Any:
-    return images_of(2, side, side, 3)
 
 
 def network(name: str, **options: Any) -> Any:
@@ -71,40 +71,6 @@ def tiny(name: str, **options: Any) -> Any:
     return short(name, width_multiplier=0.02, min_depth=3, **options)
 
 
-def init_shapes(model: Network, images: Any, *, train: bool = False) -> Any:
-    keys = {"params": jax.random.key(0), "dropout": jax.random.key(1)}
-    return jax.eval_shape(lambda x: model.init(keys, x, train=train), images)
-
-
-def init_with_output(model: nn.Module, x: Any) -> Any:
-    return jax.eval_shape(lambda x: model.init_with_output(jax.random.key(0), x, train=False), x)
-
-
-def apply_shapes(model: Network, images: Any, **arguments: Any) -> Any:
-    """What `apply` gives, by shapes alone."""
-    variables = init_shapes(model, images)
-    options: Any = {"train": False, "rngs": {"dropout": jax.random.key(1)}, **arguments}
-    return jax.eval_shape(lambda v, x: model.apply(v, x, **options), variables, images)
-
-
-def maps(model: Network, images: Any) -> dict[str, tuple[int, ...]]:
-    """Shapes of all endpoints without the batch, in the order of the network."""
-    found: dict[str, tuple[int, ...]] = {}
-
-    def note(x: Any) -> None:  # inside, as jax sorts what leaves a traced function by name
-        variables: Any = model.init(jax.random.key(0), x, train=False, mutable=True)
-        activations = variables["intermediates"]["endpoints"]
-        found.update({name: activation.shape[1:] for name, activation in activations.items()})
-
-    jax.eval_shape(note, images)
-    return found
-
-
-def initialized(model: Network, side: int, seed: int = 0) -> Any:
-    init = jax.jit(lambda key: model.init(key, jnp.zeros((1, side, side, 3)), train=False), compiler_options=IN_HASTE)
-    return init(jax.random.key(seed))
-
-
 # ----------------------------------------------------------------------------------------------- published counts
 
 
@@ -117,7 +83,7 @@ def test_every_variant_is_counted():
 def test_parameters(name: str):
     """Trainable parameters with and without auxiliary head, and running statistics, are the published ones."""
     trainable, auxiliary, statistics = COUNTS[name]
-    variables = init_shapes(network(name), nominal(name))
+    variables = abstract_init(network(name), nominal_images(name))
     assert count_parameters(variables["params"]) == trainable + auxiliary
     assert count_parameters(variables["params"].get("AuxLogits", {})) == auxiliary
     assert count_parameters(variables["batch_stats"]) == statistics
@@ -138,7 +104,7 @@ def test_parameters(name: str):
 )
 def test_parameters_without_classifier(name: str, options: dict[str, Any], trainable: int, total: int | None):
     """The networks without logits and auxiliary head have TF-Slim's and Keras's counts."""
-    variables = init_shapes(network(name, num_classes=None, **options), nominal(name))
+    variables = abstract_init(network(name, num_classes=None, **options), nominal_images(name))
     found = count_parameters(variables["params"])
     assert found == trainable
     if total is not None:
@@ -147,9 +113,9 @@ def test_parameters_without_classifier(name: str, options: dict[str, Any], train
 
 def test_ten_classes():
     """Keras's InceptionV3 with 10 classes has 21,823,274 parameters, TF-Slim's v4 with its head 43,723,860."""
-    keras = init_shapes(network("inception_v3", num_classes=10), square(299))
+    keras = abstract_init(network("inception_v3", num_classes=10), images_of(299))
     assert count_parameters(keras) == 21_823_274
-    slim = init_shapes(network("inception_v4.slim", num_classes=10), square(299))
+    slim = abstract_init(network("inception_v4.slim", num_classes=10), images_of(299))
     assert count_parameters(slim["params"]) == 43_723_860
 
 
@@ -212,14 +178,13 @@ V4_PARAMETERS = {
 )
 def test_parameters_by_module(name: str, expected: dict[str, int]):
     """Every module has TF-Slim's count, weights and biases (beta) without scales."""
-    params = init_shapes(network(name), nominal(name))["params"]
-    assert {module: count_parameters(leaves) for module, leaves in params.items()} == expected
+    assert parameters_by_module(network(name), xx.model_info(name).input_shape[0]) == expected
 
 
 @pytest.mark.parametrize(("multiplier", "expected"), [(0.25, 895_159), (0.5, 3_055_088), (2.0, 42_635_840)])
 def test_width_multiplier(multiplier: float, expected: int):
     """Narrower and wider v2 have TF-Slim's counts; the depthwise stem multiplies channels by 5 at a quarter."""
-    params = init_shapes(network("inception_v2", width_multiplier=multiplier), square(224))["params"]
+    params = abstract_params(network("inception_v2", width_multiplier=multiplier), 224)
     assert count_parameters(params) == expected
     depthwise = params["Conv2d_1a_7x7"]["depthwise"]["kernel"]
     assert depthwise.shape == (7, 7, 1, 3 * (5 if multiplier == 0.25 else 8))
@@ -228,7 +193,7 @@ def test_width_multiplier(multiplier: float, expected: int):
 def test_min_depth():
     """No convolution has fewer features than `min_depth`, and the multiplier rounds down."""
     model = short("inception_v3.slim", width_multiplier=0.1, min_depth=5)
-    features = {name: shape[-1] for name, shape in maps(model, square(75)).items()}
+    features = {name: shape[-1] for name, shape in endpoint_shapes(model, images_of(75)).items()}
     assert features["Conv2d_1a_3x3"] == 5  # 3.2
     assert features["Conv2d_4a_3x3"] == 19  # 19.2
     assert features["Mixed_5b"] == 6 + 6 + 9 + 5  # 6.4, 6.4, 9.6, 3.2
@@ -238,7 +203,7 @@ def test_min_depth():
 def test_senseless_widths(options: dict[str, Any]):
     """A multiplier or a minimum that is not positive is a ValueError that quotes both."""
     with pytest.raises(ValueError, match="width_multiplier must be positive and min_depth at least 1"):
-        init_shapes(network("inception_v2", **options), square(32))
+        abstract_params(network("inception_v2", **options), 32)
 
 
 # --------------------------------------------------------------------------------------------- maps and endpoints
@@ -246,7 +211,7 @@ def test_senseless_widths(options: dict[str, Any]):
 
 def test_maps_of_v2():
     """Endpoints and maps of BN-Inception at 224."""
-    expected: dict[str, tuple[int, ...]] = {
+    expected: Shapes = {
         "Conv2d_1a_7x7": (112, 112, 64),
         "MaxPool_2a_3x3": (56, 56, 64),
         "Conv2d_2b_1x1": (56, 56, 64),
@@ -260,11 +225,11 @@ def test_maps_of_v2():
         "PreLogits": (1024,),
         "Logits": (1000,),
     }
-    found = maps(network("inception_v2"), square(224))
+    found = shapes("inception_v2", 224)
     assert list(found.items()) == list(expected.items())
 
 
-V3_MAPS: dict[str, tuple[int, ...]] = {
+V3_MAPS: Shapes = {
     "Conv2d_1a_3x3": (149, 149, 32),
     "Conv2d_2a_3x3": (147, 147, 32),
     "Conv2d_2b_3x3": (147, 147, 64),
@@ -292,14 +257,14 @@ V3_MAPS: dict[str, tuple[int, ...]] = {
 )
 def test_maps_of_v3(name: str, head: tuple[str, ...]):
     """Endpoints and maps of Inception v3 at 299, by TF-Slim's names."""
-    found = maps(network(name), square(299))
+    found = shapes(name, 299)
     expected = V3_MAPS | dict.fromkeys(head[:-1], (2048,)) | {head[-1]: (1000,)}
     assert list(found.items()) == list(expected.items())
 
 
 def test_maps_of_v3_by_the_names_of_keras():
     """The base network has the same maps under Keras's names, mixed0 to mixed10, avg_pool and predictions."""
-    found = maps(network("inception_v3"), square(299))
+    found = shapes("inception_v3", 299)
     stem = ["conv0", "conv1", "conv2", "pool1", "conv3", "conv4", "pool2"]
     assert list(found) == [*stem, *(f"mixed{i}" for i in range(11)), "avg_pool", "predictions"]
     assert list(found.values()) == [*V3_MAPS.values(), (2048,), (1000,)]
@@ -307,7 +272,7 @@ def test_maps_of_v3_by_the_names_of_keras():
 
 def test_maps_of_v4():
     """Endpoints and maps of Inception v4 at 299."""
-    expected: dict[str, tuple[int, ...]] = {
+    expected: Shapes = {
         "Conv2d_1a_3x3": (149, 149, 32),
         "Conv2d_2a_3x3": (147, 147, 32),
         "Conv2d_2b_3x3": (147, 147, 64),
@@ -318,15 +283,15 @@ def test_maps_of_v4():
         **{f"Mixed_6{letter}": (17, 17, 1024) for letter in "abcdefgh"},
         **{f"Mixed_7{letter}": (8, 8, 1536) for letter in "abcd"},
     }
-    base = maps(network("inception_v4", num_classes=None), square(299))
+    base = shapes("inception_v4", 299, num_classes=None)
     assert list(base.items()) == list(expected.items())
-    slim = maps(network("inception_v4.slim"), square(299))
+    slim = shapes("inception_v4.slim", 299)
     assert list(slim) == [*expected, "global_pool", "PreLogitsFlatten", "Logits"]
 
 
 def test_branches_by_name():
     """Convolutions of a module are named by TF-Slim's rule, with their kernels."""
-    params = init_shapes(network("inception_v3.slim", num_classes=None), square(75))["params"]
+    params = abstract_params(network("inception_v3.slim", num_classes=None), 75)
     kernels = {name: unit["conv"]["kernel"].shape for name, unit in params["Mixed_7b"].items()}
     assert kernels == {
         "Branch_0_Conv2d_0a_1x1": (1, 1, 1280, 320),
@@ -363,9 +328,8 @@ def test_multiply_accumulates(name: str, options: dict[str, Any], expected: floa
             total += int(np.prod(kernel)) * int(np.prod(result.shape[1:-1]))
         return result
 
-    images = images_of(1, *xx.model_info(name).input_shape)
     with nn.intercept_methods(count):
-        init_shapes(network(name, **options), images)
+        trace(network(name, **options), nominal_images(name), train=False)
     if isinstance(expected, int):
         assert total == expected
     assert total == pytest.approx(expected, rel=1e-3)
@@ -373,24 +337,23 @@ def test_multiply_accumulates(name: str, options: dict[str, Any], expected: floa
 
 def test_fine_tuning_of_the_notes():
     """Behind mixed8 there are 11,114,880 trainable parameters, the second phase of the notes' fine-tuning."""
-    params = init_shapes(network("inception_v3", num_classes=None), square(299))["params"]
+    params = abstract_params(network("inception_v3", num_classes=None), 299)
     assert count_parameters({name: params[name] for name in ("mixed9", "mixed10")}) == 13_418_056 - 2_303_176
 
 
 @pytest.mark.parametrize("name", ["inception_v2", "inception_v3", "inception_v4.slim"])
 def test_final_endpoint_makes_nothing_behind_it(name: str):
     """Truncated at any endpoint there are the parameters of the modules up to it, and no auxiliary head."""
-    images = square(75)
-    whole = init_shapes(tiny(name), images)["params"]
-    shapes = maps(tiny(name), images)
-    order = list(shapes)
+    images = images_of(75)
+    whole, maps = abstract_params(tiny(name), 75), endpoint_shapes(tiny(name), images)
+    order = list(maps)
     for endpoint in (order[0], order[4], order[-4], order[-1]):
         model = tiny(name, final_endpoint=endpoint)
-        params = init_shapes(model, images, train=True)["params"]
+        params = abstract_params(model, 75, train=True)
         upto = order[: order.index(endpoint) + 1]
         assert params.keys() == {module for module in whole if module in upto}
         assert all(params[module] == whole[module] for module in params)
-        assert apply_shapes(model, images).shape == (2, *shapes[endpoint])
+        assert abstract_apply(model, images).shape == (2, *maps[endpoint])
 
 
 @pytest.mark.parametrize("name", ["inception_v2", "inception_v3", "inception_v4"])
@@ -398,7 +361,7 @@ def test_unknown_endpoint(name: str):
     """An endpoint that does not exist is a ValueError that suggests the nearest."""
     meant = {"inception_v2": "Mixed_4a", "inception_v3": "mixed3", "inception_v4": "Mixed_6a"}[name]
     with pytest.raises(ValueError, match=rf"unknown endpoint of Inception '{meant}x': did you mean .*{meant}"):
-        init_shapes(tiny(name, final_endpoint=f"{meant}x"), square(75))
+        abstract_init(tiny(name, final_endpoint=f"{meant}x"), images_of(75))
 
 
 # -------------------------------------------------------------------------------------------------- sizes of images
@@ -407,8 +370,8 @@ def test_unknown_endpoint(name: str):
 def test_224_with_classifier():
     """Images of 224 (the notes' example) have the same 23,851,784 parameters, a last map of 5x5 and 1000 logits."""
     model = network("inception_v3")
-    assert count_parameters(init_shapes(model, square(224))) == 23_851_784
-    found = maps(model, square(224))
+    assert count_parameters(abstract_init(model, images_of(224))) == 23_851_784
+    found = endpoint_shapes(model, images_of(224))
     assert found["mixed10"] == (5, 5, 2048)
     assert found["predictions"] == (1000,)
 
@@ -432,19 +395,19 @@ def test_smallest_input(name: str, options: dict[str, Any], expected: int):
     model = short(name, num_classes=None, **options)
     assert model.smallest_input() == network(name, num_classes=None, **options).smallest_input() == expected
     for height, width in ((expected, expected), (expected + 7, expected), (expected, expected + 7)):
-        found = maps(model, images_of(1, height, width, 3))
+        found = endpoint_shapes(model, images_of(height, width))
         assert all(min(shape) >= 1 for shape in found.values())
         assert 1 in list(found.values())[-1][:2]
     for height, width in ((expected - 1, expected), (expected, expected - 1)):
         with pytest.raises(ValueError, match=f"the smallest size is {expected}x{expected}"):
-            maps(model, images_of(1, height, width, 3))
+            endpoint_shapes(model, images_of(height, width))
 
 
 def test_the_smallest_map_is_one_pixel():
     """At 75 pixels the last map of v3 and v4 is 1x1, as in Keras, and at 139 it is 3x3."""
     for name in ("inception_v3", "inception_v4"):
         for side, expected in ((75, 1), (139, 3), (331, 9)):
-            found = list(maps(short(name, num_classes=None), square(side)).values())
+            found = list(endpoint_shapes(short(name, num_classes=None), images_of(side)).values())
             assert found[-1][:2] == (expected, expected)
 
 
@@ -455,17 +418,17 @@ def test_the_smallest_map_is_one_pixel():
 def test_stems_for_small_images(side: int, options: dict[str, Any]):
     """Section 8 of v3's paper: without the first stride, and without the first pool, small images end as 8x8 maps."""
     model = network("inception_v3", **options)
-    found = maps(model, square(side))
+    found = endpoint_shapes(model, images_of(side))
     assert found["mixed10"] == (8, 8, 2048)
     assert found["mixed7"] == (17, 17, 768)
     assert ("pool1" in found) == options.get("stem_pool", True)
-    assert count_parameters(init_shapes(model, square(side))) == 23_851_784
+    assert count_parameters(abstract_init(model, images_of(side))) == 23_851_784
 
 
 def test_stem_without_a_pool_of_its_own():
     """Where the stem has no pool by itself (v4), it cannot be left out."""
     with pytest.raises(ValueError, match="stem_pool=False"):
-        init_shapes(tiny("inception_v4", stem_pool=False), square(299))
+        abstract_init(tiny("inception_v4", stem_pool=False), images_of(299))
 
 
 # ------------------------------------------------------------------------------------------- factorized convolutions
@@ -480,7 +443,7 @@ def test_two_3x3_for_5x5():
     """Each of the three 5x5 of v3, 48 to 64 features, becomes 3x3 48 to 64 and 3x3 64 to 64 (paper, section 3.1)."""
     before = conv_parameters((5, 5, 48, 64))
     after = conv_parameters((3, 3, 48, 64), (3, 3, 64, 64))
-    params = init_shapes(network("inception_v3", two_3x3=True), square(299))["params"]
+    params = abstract_params(network("inception_v3", two_3x3=True), 299)
     assert count_parameters(params) == 23_817_352 + 3 * (after - before)
     assert params["mixed0"]["Branch_1_Conv2d_0c_3x3"]["conv"]["kernel"].shape == (3, 3, 64, 64)
 
@@ -489,7 +452,7 @@ def test_5x5_for_two_3x3():
     """One 5x5 in the place of the two 3x3 of v3's third branches: 64 to 96 features at four places."""
     before = conv_parameters((3, 3, 64, 96), (3, 3, 96, 96))
     after = conv_parameters((5, 5, 64, 96))
-    params = init_shapes(network("inception_v3", two_3x3=False), square(299))["params"]
+    params = abstract_params(network("inception_v3", two_3x3=False), 299)
     assert count_parameters(params) == 23_817_352 + 4 * (after - before)
 
 
@@ -501,7 +464,7 @@ def test_plain_7x7():
         expected += conv_parameters((7, 7, c, c), (7, 7, c, 192))
         expected -= conv_parameters((7, 1, c, c), (1, 7, c, c), (7, 1, c, c), (1, 7, c, 192))
     expected += conv_parameters((7, 7, 192, 192)) - conv_parameters((1, 7, 192, 192), (7, 1, 192, 192))
-    params = init_shapes(network("inception_v3", asymmetric=False), square(299))["params"]
+    params = abstract_params(network("inception_v3", asymmetric=False), 299)
     assert count_parameters(params) == expected
 
 
@@ -509,9 +472,9 @@ def test_plain_7x7():
 @pytest.mark.parametrize("side", [96, 111])
 def test_factorization_keeps_the_maps(name: str, side: int):
     """Plain or factorized, padded or not, strided or not: the maps are the same, at an even and an odd size."""
-    published = maps(short(name), square(side))
+    published = endpoint_shapes(short(name), images_of(side))
     for options in ({"asymmetric": False}, {"two_3x3": True}, {"two_3x3": False}):
-        assert maps(short(name, **options), square(side)) == published
+        assert endpoint_shapes(short(name, **options), images_of(side)) == published
 
 
 def test_merged_convolution_sees_the_same_pixels():
@@ -543,7 +506,7 @@ def test_merged_convolution_sees_the_same_pixels():
 def test_variables_do_not_depend_on_train(name: str):
     """Initialized with train=True and train=False, the variables are the same."""
     model = tiny(name, num_classes=3)
-    assert init_shapes(model, square(75)) == init_shapes(model, square(75), train=True)
+    assert abstract_init(model, images_of(75)) == abstract_init(model, images_of(75), train=True)
 
 
 @pytest.mark.parametrize("name", ["inception_v3.slim", "inception_v3.torchvision", "inception_v4.slim"])
@@ -551,22 +514,22 @@ def test_auxiliary_logits_only_while_training(name: str):
     """While training there are float32 logits of the auxiliary head; in inference `apply` returns a bare array."""
     model = tiny(name, num_classes=5, dtype=jnp.bfloat16)
     collections = ["aux_logits", "batch_stats"]
-    logits, state = apply_shapes(model, square(75), train=True, mutable=collections)
+    logits, state = abstract_apply(model, images_of(75), train=True, mutable=collections)
     heads = state["aux_logits"]["heads"]
     assert {head: (x.shape, x.dtype) for head, x in heads.items()} == {"AuxLogits": ((2, 5), jnp.float32)}
     assert (logits.shape, logits.dtype) == ((2, 5), jnp.float32)
     assert "AuxLogits" in state["batch_stats"]
-    _, state = apply_shapes(model, square(75), mutable=collections)
+    _, state = abstract_apply(model, images_of(75), mutable=collections)
     assert "aux_logits" not in state
-    assert isinstance(apply_shapes(model, square(75)), jax.ShapeDtypeStruct)
+    assert isinstance(abstract_apply(model, images_of(75)), jax.ShapeDtypeStruct)
 
 
 @pytest.mark.parametrize("name", ["inception_v3.slim", "inception_v4.slim"])
 def test_no_auxiliary_head_without_classifier(name: str):
     """Features come without the parameters of an auxiliary head, also while training."""
     model = tiny(name, num_classes=None)
-    assert "AuxLogits" not in init_shapes(model, square(75), train=True)["params"]
-    _, state = apply_shapes(model, square(75), train=True, mutable=["aux_logits", "batch_stats"])
+    assert "AuxLogits" not in abstract_params(model, 75, train=True)
+    _, state = abstract_apply(model, images_of(75), train=True, mutable=["aux_logits", "batch_stats"])
     assert "aux_logits" not in state
 
 
@@ -575,26 +538,26 @@ def test_auxiliary_parameters_for_maps_of_any_size(size: tuple[int, int]):
     """The auxiliary head runs on maps from 1x1 on with one set of parameters, 3,325,800 for 768 channels."""
     style = Style(Norm(scale=False), False, "he_normal", jnp.float32, jnp.float32)
     head = AuxiliaryHead((128, 768), 1000, style)
-    found = init_with_output(head, images_of(2, *size, 768))
-    assert count_parameters(found[1]["params"]) == 3_325_800
-    assert found[0].shape == (2, 1000)
+    features = images_of(*size, 768)
+    assert count_parameters(abstract_init(head, features)["params"]) == 3_325_800
+    assert abstract_output(head, features).shape == (2, 1000)
 
 
 def test_training_on_small_images():
     """At 75 pixels, the smallest size, the auxiliary head has the parameters that it has at 299."""
     model = tiny("inception_v3.slim")
-    assert init_shapes(model, square(75)) == init_shapes(model, square(299))
+    assert abstract_init(model, images_of(75)) == abstract_init(model, images_of(299))
 
 
 def test_unknown_auxiliary_block():
     """An auxiliary head on a row that does not exist is a ValueError that suggests the nearest."""
     with pytest.raises(ValueError, match=r"auxiliary_block 'Mixed_6z': did you mean .*Mixed_6"):
-        init_shapes(tiny("inception_v3.slim", auxiliary_block="Mixed_6z"), square(299))
+        abstract_init(tiny("inception_v3.slim", auxiliary_block="Mixed_6z"), images_of(299))
 
 
 def test_auxiliary_head_where_asked():
     """Keras's network gets an auxiliary head with 3,325,800 parameters from `auxiliary_block="mixed7"`."""
-    params = init_shapes(network("inception_v3", auxiliary_block="mixed7"), square(299))["params"]
+    params = abstract_params(network("inception_v3", auxiliary_block="mixed7"), 299)
     assert count_parameters(params["AuxLogits"]) == 3_325_800
 
 
@@ -605,30 +568,9 @@ def test_every_parameter_learns(name: str):
     rows = KINDS["inception_v2"] if name == "inception_v2" else [row for row in V3 if row.name in kept]
     model = network(name, rows=tuple(rows), width_multiplier=0.02, min_depth=3, num_classes=3)
     side = 27
-    images = jax.random.normal(jax.random.key(1), (4, side, side, 3))
     variables = initialized(model, side)
-
-    def gradient(params: Any) -> Any:
-        def loss(params: Any) -> jax.Array:
-            found: Any = model.apply(
-                variables | {"params": params},
-                images,
-                train=True,
-                rngs={"dropout": jax.random.key(2)},
-                mutable=["batch_stats", "aux_logits"],
-            )
-            logits, state = found
-            heads = [logits, *state.get("aux_logits", {}).get("heads", {}).values()]
-            losses = [-jax.nn.log_softmax(head)[jnp.arange(4), jnp.arange(4) % 3].mean() for head in heads]
-            return jnp.stack(losses).sum()
-
-        return jax.grad(loss)(params)
-
-    found = jax.jit(gradient, compiler_options=IN_HASTE)(variables["params"])
-    assert ("AuxLogits" in found) == (name != "inception_v2")
-    for path, leaf in jax.tree.leaves_with_path(found):
-        assert np.isfinite(leaf).all(), jax.tree_util.keystr(path)
-        assert np.any(leaf != 0), jax.tree_util.keystr(path)
+    assert ("AuxLogits" in variables["params"]) == (name != "inception_v2")
+    assert_every_parameter_learns(model, variables, random_images(side, side, scales=(1, 1, 1, 1)))
 
 
 # -------------------------------------------------------------------------------------------------- heads and parts
@@ -653,7 +595,7 @@ def test_features_and_scores():
             found[key] = classifier.apply(variables, images, train=False)
         return found
 
-    found = jax.tree.map(np.asarray, jax.jit(run, compiler_options=IN_HASTE)())
+    found = jax.tree.map(np.asarray, hasty(run)())
     assert found["None"].shape[:3] == (2, 3, 2)
     np.testing.assert_allclose(found["avg"], found["None"].mean(axis=(1, 2)), rtol=1e-5, atol=1e-6)
     np.testing.assert_array_equal(found["max"], found["None"].max(axis=(1, 2)))
@@ -671,10 +613,10 @@ def test_features_and_scores():
 def test_dtypes(name: str):
     """In bfloat16 every activation is bfloat16 and the logits are float32; parameters have `param_dtype`."""
     model = tiny(name, dtype=jnp.bfloat16, param_dtype=jnp.bfloat16)
-    variables = init_shapes(model, square(75))
+    variables = abstract_init(model, images_of(75))
     assert {leaf.dtype for leaf in jax.tree.leaves(variables["params"])} == {jnp.dtype("bfloat16")}
     assert {leaf.dtype for leaf in jax.tree.leaves(variables["batch_stats"])} == {jnp.dtype("float32")}
-    logits, state = apply_shapes(model, square(75), mutable=["intermediates"])
+    logits, state = abstract_apply(model, images_of(75), mutable=["intermediates"])
     assert (logits.shape, logits.dtype) == ((2, 1000), jnp.float32)
     dtypes = sorted(activation.dtype.name for activation in state["intermediates"]["endpoints"].values())
     assert dtypes == ["bfloat16"] * (len(dtypes) - 1) + ["float32"]  # the logits
@@ -744,230 +686,11 @@ def test_initial_weights_of_v2():
 def test_unknown_initialization():
     """An initialization that the family does not have is a ValueError that suggests the nearest."""
     with pytest.raises(ValueError, match="unknown initialization 'he_norml': did you mean he_normal"):
-        init_shapes(tiny("inception_v3", initialization="he_norml"), square(75))
+        abstract_init(tiny("inception_v3", initialization="he_norml"), images_of(75))
 
 
 def test_without_normalization():
     """Without batch normalization the convolutions have a bias in the place of beta, and nothing is counted else."""
-    variables = init_shapes(network("inception_v3", norm=None), square(299))
+    variables = abstract_init(network("inception_v3", norm=None), images_of(299))
     assert "batch_stats" not in variables
     assert count_parameters(variables["params"]) == 23_817_352
-
-
-# ---------------------------------------------------------------------------------------------------------- oracles
-
-TOLERANCE = 1e-4  # of the largest output: float32 sums in another order through some 20 to 40 layers
-Layer = dict[str, np.ndarray]  # kernel [height, width, in, out], scale or none, bias, mean, var
-
-
-def unit_paths(model: Network, side: int) -> list[tuple[str, ...]]:
-    """Paths of the model's convolutions in the order in which they run, which is the frameworks' order of creation."""
-    paths: list[tuple[str, ...]] = []
-
-    def note(call: Callable[..., Any], args: Any, kwargs: Any, context: Any) -> Any:
-        if isinstance(context.module, ConvUnit):
-            paths.append(context.module.path)
-        return call(*args, **kwargs)
-
-    with nn.intercept_methods(note):
-        init_shapes(model, square(side))
-    return paths
-
-
-def random_layer(random: np.random.Generator, shape: tuple[int, ...], scale: bool) -> Layer:
-    """A convolution and its normalization with weights and running statistics far from the initial ones."""
-    features = shape[-1]
-    layer = {
-        "kernel": random.normal(0, np.sqrt(2 / np.prod(shape[:-1])), shape),
-        "bias": random.uniform(-0.2, 0.2, features),
-        "mean": random.uniform(-0.5, 0.5, features),
-        "var": random.uniform(0.5, 1.5, features),
-    }
-    if scale:
-        layer["scale"] = random.uniform(0.5, 1.5, features)
-    return {name: array.astype(np.float32) for name, array in layer.items()}
-
-
-def assembled(model: Any, side: int, layers: list[Layer], dense: Layer) -> Any:
-    """Our variables with the weights of `layers`, in their order."""
-    params: dict[str, Any] = {model.head[-1]: jax.tree.map(jnp.asarray, dense)}
-    statistics: dict[str, Any] = {}
-    for path, layer in zip(unit_paths(model, side), layers, strict=True):
-        *modules, last = path
-        ours, means = params, statistics
-        for module in modules:
-            ours, means = ours.setdefault(module, {}), means.setdefault(module, {})
-        arrays = {name: jnp.asarray(array) for name, array in layer.items()}
-        means[last] = {"bn": {name: arrays[name] for name in ("mean", "var")}}
-        norm = {name: arrays[name] for name in ("scale", "bias") if name in arrays}
-        ours[last] = {"conv": {"kernel": arrays["kernel"]}, "bn": norm}
-    return {"params": params, "batch_stats": statistics}
-
-
-def random_images(side: int) -> np.ndarray:
-    """Two images, one of three times the other's contrast."""
-    images = np.random.default_rng(side).normal(size=(2, side, side, 3)).astype(np.float32)
-    return images * np.array([1, 3], np.float32).reshape(2, 1, 1, 1)
-
-
-def difference(model: Any, variables: Any, images: np.ndarray, expected: np.ndarray) -> float:
-    """The largest difference between the model's logits and the expected ones, relative to the largest of these."""
-    apply = jax.jit(lambda v, x: model.apply(v, x, train=False), compiler_options=IN_HASTE)
-    return float(np.abs(np.asarray(apply(variables, jnp.asarray(images))) - expected).max() / np.abs(expected).max())
-
-
-def mutations(model: Any) -> dict[str, Any]:
-    """The model with another epsilon, a stride one convolution earlier, padding on one side only, other averages."""
-    stem, reduction = model.rows[2], next(row for row in model.rows if row.name in ("Mixed_6a", "mixed3"))
-    (unit,) = stem.branches[0]
-    padded = replace(stem, branches=((replace(unit, padding=((0, 2), (0, 2))),),))
-    first, second, third = reduction.branches[1]
-    branch = (first, replace(second, stride=2, padding="VALID"), replace(third, stride=1, padding="SAME"))
-    strided = replace(reduction, branches=(reduction.branches[0], branch, reduction.branches[2]))
-
-    def with_row(old: Row, new: Row) -> Any:
-        return model.clone(rows=tuple(new if row is old else row for row in model.rows))
-
-    return {
-        "epsilon": model.clone(norm=replace(model.norm, epsilon=1e-5)),
-        "stride": with_row(reduction, strided),
-        "padding": with_row(stem, padded),
-        "averages": model.clone(count_padding=not model.count_padding),
-    }
-
-
-def check(model: Any, layers: list[Layer], dense: Layer, theirs: Callable[[np.ndarray], np.ndarray]) -> None:
-    """Logits are theirs at an even and an odd size; four mutations of the model are noticed."""
-    for side in (80, 75):
-        images = random_images(side)
-        expected = theirs(images)
-        assert np.abs(expected[0] - expected[1]).max() > 0.05 * np.abs(expected).max()
-        assert difference(model, assembled(model, side, layers, dense), images, expected) <= TOLERANCE
-    for name, mutated in mutations(model).items():
-        wrong = difference(mutated, assembled(mutated, side, layers, dense), images, expected)
-        assert wrong > 5 * TOLERANCE, (name, wrong)
-
-
-@pytest.fixture(scope="module")
-def keras() -> Iterator[Any]:
-    os.environ["KERAS_BACKEND"] = "jax"  # read when Keras is imported
-    module = pytest.importorskip("keras")
-    with jax.numpy_rank_promotion("allow"):  # Keras adds biases by promotion
-        yield module
-
-
-def in_order_of_creation(layers: list[Any]) -> list[Any]:
-    return sorted(layers, key=lambda layer: int((re.findall(r"_(\d+)$", layer.name) or [0])[0]))
-
-
-@pytest.mark.oracle
-@pytest.mark.filterwarnings("default")
-def test_keras_inception_v3(keras: Any):
-    """With random weights and statistics the logits are those of Keras's InceptionV3."""
-    # With its own classifier Keras fixes the size of the images.
-    base = keras.applications.InceptionV3(weights=None, input_shape=(None, None, 3), include_top=False, pooling="avg")
-    theirs = keras.Model(base.input, keras.layers.Dense(11, name="predictions")(base.output))
-    random = np.random.default_rng(0)
-    layers: list[Layer] = []
-    convolutions = in_order_of_creation([x for x in theirs.layers if isinstance(x, keras.layers.Conv2D)])
-    norms = in_order_of_creation([x for x in theirs.layers if isinstance(x, keras.layers.BatchNormalization)])
-    for convolution, norm in zip(convolutions, norms, strict=True):
-        layer = random_layer(random, tuple(convolution.kernel.shape), scale=False)
-        convolution.set_weights([layer["kernel"]])
-        norm.set_weights([layer[name] for name in ("bias", "mean", "var")])
-        layers.append(layer)
-    kernel, bias = theirs.get_layer("predictions").get_weights()
-    dense = {"kernel": kernel, "bias": random.normal(size=bias.shape).astype(np.float32)}
-    theirs.get_layer("predictions").set_weights(list(dense.values()))
-    model = network("inception_v3", num_classes=11)
-    check(model, layers, dense, lambda images: np.asarray(theirs(images, training=False)))
-
-
-def randomize_torch(torch: Any, theirs: Any, skip: str = "none") -> tuple[list[Layer], Layer]:
-    """Random weights and statistics for a PyTorch network, and the same as arrays, in the order of its modules."""
-    random = np.random.default_rng(0)
-    layers: list[Layer] = []
-    dense: Layer = {}
-
-    def fill(tensor: Any, array: np.ndarray) -> None:
-        with torch.no_grad():
-            tensor.copy_(torch.from_numpy(np.ascontiguousarray(array)))
-
-    for name, module in theirs.named_modules():
-        kind = type(module).__name__
-        if name.startswith(skip):
-            continue
-        if kind == "Conv2d":
-            features, channels, *size = module.weight.shape
-            layers.append(random_layer(random, (*size, channels, features), scale=True))
-            fill(module.weight, layers[-1]["kernel"].transpose(3, 2, 0, 1))
-        elif "BatchNorm" in kind:
-            for tensor, array in (
-                ("weight", "scale"),
-                ("bias", "bias"),
-                ("running_mean", "mean"),
-                ("running_var", "var"),
-            ):
-                fill(getattr(module, tensor), layers[-1][array])
-        elif kind == "Linear":
-            dense = {"kernel": module.weight.detach().numpy().T, "bias": module.bias.detach().numpy()}
-    return layers, dense
-
-
-def torch_logits(torch: Any, theirs: Any) -> Callable[[np.ndarray], np.ndarray]:
-    def logits(images: np.ndarray) -> np.ndarray:
-        with torch.no_grad():
-            return theirs(torch.from_numpy(images.transpose(0, 3, 1, 2).copy())).numpy()
-
-    return logits
-
-
-@pytest.mark.oracle
-@pytest.mark.filterwarnings("default")
-def test_torchvision_inception_v3():
-    """With random weights and statistics the logits are those of torchvision's inception_v3."""
-    torch = pytest.importorskip("torch")
-    torchvision = pytest.importorskip("torchvision")
-    torch.manual_seed(0)
-    theirs = torchvision.models.inception_v3(weights=None, num_classes=11, init_weights=False).eval()
-    layers, dense = randomize_torch(torch, theirs, skip="AuxLogits")
-    model = network("inception_v3.torchvision", num_classes=11, auxiliary_block=None)
-    check(model, layers, dense, torch_logits(torch, theirs))
-
-
-@pytest.mark.oracle
-@pytest.mark.filterwarnings("default")
-@pytest.mark.parametrize("size", [(17, 17), (20, 23)])
-def test_torchvision_auxiliary_head(size: tuple[int, int]):
-    """The auxiliary logits are those of torchvision's head, on the nominal map and on a larger one."""
-    torch = pytest.importorskip("torch")
-    torchvision = pytest.importorskip("torchvision")
-    torch.manual_seed(0)
-    theirs = torchvision.models.inception.InceptionAux(64, 11).eval()
-    (one, five), dense = randomize_torch(torch, theirs)
-    style = Style(Norm(momentum=0.9, epsilon=1e-3), True, "normal", jnp.float32, jnp.float32)
-    model: Any = AuxiliaryHead((128, 768), 11, style)
-    params: dict[str, Any] = {"Logits": dense}
-    statistics = {}
-    for name, layer in (("Conv2d_1b_1x1", one), ("Conv2d_2a_5x5", five)):
-        params[name] = {"conv": {"kernel": layer["kernel"]}, "bn": {key: layer[key] for key in ("scale", "bias")}}
-        statistics[name] = {"bn": {key: layer[key] for key in ("mean", "var")}}
-    features = np.random.default_rng(1).normal(size=(2, *size, 64)).astype(np.float32)
-    expected = torch_logits(torch, theirs)(features)
-    variables = jax.tree.map(jnp.asarray, {"params": params, "batch_stats": statistics})
-    assert np.abs(expected[0] - expected[1]).max() > 0.05 * np.abs(expected).max()
-    assert difference(model, variables, features, expected) <= TOLERANCE
-
-
-@pytest.mark.oracle
-@pytest.mark.filterwarnings("default")
-@pytest.mark.parametrize("name", ["inception_v3", "inception_v4"])
-def test_timm(name: str):
-    """With random weights and statistics the logits are those of timm's networks."""
-    torch = pytest.importorskip("torch")
-    timm = pytest.importorskip("timm")
-    torch.manual_seed(0)
-    theirs = timm.create_model(name, pretrained=False, num_classes=11).eval()
-    layers, dense = randomize_torch(torch, theirs)
-    model = network("inception_v3.timm" if name == "inception_v3" else name, num_classes=11)
-    check(model, layers, dense, torch_logits(torch, theirs))

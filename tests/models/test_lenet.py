@@ -1,6 +1,5 @@
 """LeNet-5 and its variants, against the paper written down in float64 NumPy and SciPy."""
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +9,7 @@ import numpy as np
 import pytest
 from scipy.signal import correlate
 from scipy.spatial.distance import cdist, pdist
+from zoo import abstract_init, abstract_output, hasty, images_of
 
 import xxnet_jax as xx
 from xxnet_jax.models import count_parameters
@@ -26,16 +26,12 @@ TABLE_1 = """
 """
 SEES = np.array([[mark == "X" for mark in row] for row in TABLE_1.split()])  # [maps of S2, maps of C3]
 
-# What runs once is compiled in haste.
-IN_HASTE: Any = {"xla_backend_optimization_level": 0}
 IMAGES = np.random.default_rng(0).normal(0, 1, (3, 32, 32, 1))
 
 
 def random_params(name: str, side: int = 32, num_classes: int = 10) -> Any:
     """Random parameters, biases too, of a size that keeps sums of every layer near one."""
-    model = xx.create_model(name, num_classes=num_classes)
-    images = jnp.zeros((1, side, side, 1))
-    shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), images, train=False))["params"]
+    shapes = abstract_init(xx.create_model(name, num_classes=num_classes), images_of(side, side, 1))["params"]
     random = np.random.default_rng(1)
 
     def draw(leaf: Any) -> np.ndarray:
@@ -158,10 +154,8 @@ FEATURES = {
 
 def abstract(name: str, shape: tuple[int, ...] | None = None, **options: Any) -> tuple[Any, Any]:
     """(parameters, output) of the network on images [2, *shape], as shapes and dtypes."""
-    model = xx.create_model(name, **options)
-    images = jnp.zeros((2, *(shape or xx.model_info(name).input_shape)))
-    output, variables = jax.eval_shape(lambda: model.init_with_output(jax.random.key(0), images, train=False))
-    return variables["params"], output
+    model, images = xx.create_model(name, **options), images_of(*(shape or xx.model_info(name).input_shape))
+    return abstract_init(model, images)["params"], abstract_output(model, images)
 
 
 @pytest.mark.parametrize("name", LAYERS)
@@ -306,16 +300,16 @@ def test_dropout_acts_only_in_training(name: str):
     """While training the logits depend on the dropout key and on it alone; in inference no key is needed."""
     model = xx.create_model(name, dense=(64,))  # fewer units, the same path
     images = jnp.asarray(IMAGES[:, :28, :28], jnp.float32)
-    shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), images, train=False))
+    shapes = abstract_init(model, images_of(28, 28, 1))
     random = np.random.default_rng(3)
     variables = jax.tree.map(lambda leaf: jnp.asarray(random.normal(0, 0.1, leaf.shape), jnp.float32), shapes)
     variables = {"params": variables["params"]}
 
-    @functools.partial(jax.jit, compiler_options=IN_HASTE)
+    @hasty
     def training(key: jax.Array) -> Any:
         return model.apply(variables, images, train=True, rngs={"dropout": key})
 
-    inference: Any = jax.jit(lambda x: model.apply(variables, x, train=False), compiler_options=IN_HASTE)(images)
+    inference: Any = hasty(lambda x: model.apply(variables, x, train=False))(images)
     first, again, second = (training(jax.random.key(seed)) for seed in (0, 0, 1))
     np.testing.assert_array_equal(first, again)
     assert np.all(np.any(first != second, axis=1))
@@ -329,12 +323,12 @@ def test_dropout_halves_and_doubles_the_hidden_units():
     model = xx.create_model("lenet5.tf1", num_classes=64, dense=(64,))
     images = jnp.asarray(IMAGES[:, :8, :8], jnp.float32)
     random = np.random.default_rng(4)
-    shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), images, train=False))["params"]
+    shapes = abstract_init(model, images_of(8, 8, 1))["params"]
     params = jax.tree.map(lambda leaf: jnp.asarray(random.uniform(0.01, 0.1, leaf.shape), jnp.float32), shapes)
     params["layer6_fc2"] = {"kernel": jnp.eye(64), "bias": jnp.zeros(64)}
     rngs = {"dropout": jax.random.key(0)}
 
-    @functools.partial(jax.jit, compiler_options=IN_HASTE)
+    @hasty
     def both(x: jax.Array) -> tuple[Any, Any]:
         return tuple(model.apply({"params": params}, x, train=train, rngs=rngs) for train in (False, True))  # type: ignore[return-value]
 

@@ -1,29 +1,18 @@
 """LeNet's variants against the same networks in Keras: `pytest -m oracle`, with the extra `oracle` installed."""
 
-import os
-from collections.abc import Iterator
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from zoo import abstract_init, images_of, oracle
 
 import xxnet_jax as xx
 
-# Keras's own warnings are not ours to mend.
-pytestmark = [pytest.mark.oracle, pytest.mark.filterwarnings("default")]
+pytestmark = oracle
 
 Layers = list[Any]
-
-
-@pytest.fixture(scope="module")
-def keras() -> Iterator[Any]:
-    os.environ["KERAS_BACKEND"] = "jax"  # read when Keras is imported
-    module = pytest.importorskip("keras")
-    assert module.backend.backend() == "jax"
-    with jax.numpy_rank_promotion("allow"):  # Keras adds biases by promotion
-        yield module
 
 
 def notebook(layers: Any) -> Layers:
@@ -118,7 +107,7 @@ def test_logits_are_keras(keras: Any, name: str, size: str):
     layers = [layer for layer in reference.layers if layer.weights]
     model = xx.create_model(name)
     images = random.normal(size=(4, height, width, 1)).astype(np.float32)
-    shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.asarray(images), train=False))["params"]
+    shapes = abstract_init(model, images_of(height, width, 1))["params"]
     in_order = [layer for layer in model.names if layer in shapes]  # type: ignore[attr-defined]
     params = {
         ours: dict(zip(("kernel", "bias"), (jnp.asarray(w) for w in theirs.get_weights()), strict=True))

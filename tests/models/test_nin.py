@@ -1,6 +1,5 @@
 """Network in Network: the layer tables, mlpconv in NumPy, global average pooling against the dense heads."""
 
-import functools
 from dataclasses import replace
 from typing import Any
 
@@ -8,6 +7,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from zoo import (
+    abstract_params,
+    assert_close,
+    assert_every_parameter_learns,
+    forward,
+    hasty,
+    initialized,
+    random_images,
+    random_params,
+    shapes,
+    table_of_maps,
+    torch_output,
+)
 
 import xxnet_jax as xx
 from xxnet_jax.models import Network, count_parameters
@@ -15,26 +27,6 @@ from xxnet_jax.models.nin import MLPConv
 
 NAMES = ("nin", "nin_cifar10", "nin_cifar10.fc", "nin_cifar10.fc_dropout")
 every_variant = pytest.mark.parametrize("name", NAMES)
-IN_HASTE: Any = {"xla_backend_optimization_level": 0}
-
-
-def shapes(name: str, height: int, width: int, **options: Any) -> dict[str, tuple[int, ...]]:
-    """Shapes of the endpoints for one image, in their order, from shapes alone."""
-    model = xx.create_model(name, **options)
-    found: dict[str, tuple[int, ...]] = {}
-
-    def run(key: jax.Array, images: jax.Array) -> None:
-        points = xx.endpoints(model, model.init(key, images, train=False), images)
-        found.update({endpoint: x.shape[1:] for endpoint, x in points.items()})
-
-    jax.eval_shape(run, jax.random.key(0), jax.ShapeDtypeStruct((1, height, width, 3), jnp.float32))
-    return found
-
-
-def abstract(model: Network, side: int, *, train: bool = False) -> Any:
-    images = jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32)
-    rngs = {"params": jax.random.key(0), "dropout": jax.random.key(1)}
-    return jax.eval_shape(lambda x: model.init(rngs, x, train=train), images)["params"]
 
 
 def small(name: str, **options: Any) -> Any:
@@ -42,26 +34,6 @@ def small(name: str, **options: Any) -> Any:
     rows = xx.create_model(name).rows  # type: ignore[attr-defined]
     narrow = tuple(replace(row, features=tuple(width // 16 for width in row.features)) for row in rows)
     return xx.create_model(name, **{"rows": narrow, "num_classes": 5, "window": 2, **options})
-
-
-def random_params(model: Network, side: int) -> Any:
-    random = np.random.default_rng(1)
-
-    def draw(leaf: Any) -> np.ndarray:
-        fan_in = 4 if leaf.ndim == 1 else np.prod(leaf.shape[:-1]) / 2
-        return random.normal(0, 1 / np.sqrt(fan_in), leaf.shape).astype(np.float32)
-
-    return jax.tree.map(draw, abstract(model, side))
-
-
-def random_images(height: int, width: int) -> np.ndarray:
-    return np.random.default_rng(0).normal(0, 1, (2, height, width, 3)).astype(np.float32)
-
-
-def forward(model: Network, params: Any, images: np.ndarray, **arguments: Any) -> np.ndarray:
-    arguments = {"train": False, **arguments}
-    run = jax.jit(lambda p, x: model.apply({"params": p}, x, **arguments), compiler_options=IN_HASTE)
-    return np.asarray(run(params, jnp.asarray(images)))
 
 
 # ------------------------------------------------------------------------------------------- the tables
@@ -97,7 +69,7 @@ MAPS = {
 def test_parameters_by_layer(name: str):
     """Each layer has the parameters of its kernel size and widths, and they add up to the total."""
     layers, total = PARAMETERS[name]
-    params = abstract(xx.create_model(name), xx.model_info(name).input_shape[0])
+    params = abstract_params(xx.create_model(name), xx.model_info(name).input_shape[0])
     single = {"classes", "fc"}
     found = {
         layer: [count_parameters(tree)] if layer in single else [count_parameters(part) for part in tree.values()]
@@ -111,19 +83,13 @@ def test_parameters_by_layer(name: str):
 def test_maps_of_the_table(name: str):
     """Endpoints come in this order with these shapes: ten maps of 8x8 before the last average on CIFAR."""
     side = xx.model_info(name).input_shape[0]
-    expected: dict[str, tuple[int, ...]] = {}
-    for word in MAPS[name.split(".")[0]].split(", "):
-        endpoint, pixels, features = word.split()
-        expected[endpoint] = (int(pixels), int(pixels), int(features))
-    expected["logits"] = (xx.model_info(name).num_classes,)
-    found = shapes(name, side, side)
-    assert found == expected
-    assert list(found) == list(expected)
+    expected = table_of_maps(MAPS[name.split(".")[0]]) | {"logits": (xx.model_info(name).num_classes,)}
+    assert list(shapes(name, side).items()) == list(expected.items())
 
 
 def test_cifar100():
     """One hundred classes are one hundred maps."""
-    found = shapes("nin_cifar10", 32, 32, num_classes=100)
+    found = shapes("nin_cifar10", 32, num_classes=100)
     assert (found["classes"], found["logits"]) == ((8, 8, 100), (100,))
 
 
@@ -239,7 +205,7 @@ def test_dense_head_sees_every_window():
 def test_train_changes_no_parameters(name: str):
     """`init` makes the same parameters with train True and False."""
     model, side = xx.create_model(name), xx.model_info(name).input_shape[0]
-    assert abstract(model, side) == abstract(model, side, train=True)
+    assert abstract_params(model, side) == abstract_params(model, side, train=True)
 
 
 @pytest.mark.parametrize("name", ["nin", "nin_cifar10.fc"])
@@ -261,11 +227,11 @@ def test_final_endpoint(name: str):
     side = xx.model_info(name).input_shape[0]
     every_layer = list(PARAMETERS[name][0])
     layers: set[str] = set()
-    for endpoint in shapes(name, side, side):
+    for endpoint in shapes(name, side):
         layers |= set(every_layer) if endpoint == "logits" else {endpoint} & set(every_layer)
-        assert set(abstract(xx.create_model(name, final_endpoint=endpoint), side)) == layers
+        assert set(abstract_params(xx.create_model(name, final_endpoint=endpoint), side)) == layers
     with pytest.raises(ValueError, match="mlpconv5"):
-        abstract(xx.create_model(name, final_endpoint="mlpconv5"), side)
+        abstract_params(xx.create_model(name, final_endpoint="mlpconv5"), side)
 
 
 @pytest.mark.parametrize(("name", "side"), [("nin", 39), ("nin_cifar10", 4), ("nin_cifar10.fc", 4)])
@@ -273,7 +239,7 @@ def test_smallest_images(name: str, side: int):
     """The smallest image has a last map of one pixel (backwards: 1, 2, 4 and, for `nin`, 8, 39), and one less is an
     error that names the size."""
     assert xx.create_model(name).smallest_input() == side
-    assert list(shapes(name, side, side, num_classes=None).values())[-1][:2] == (1, 1)
+    assert list(shapes(name, side, num_classes=None).values())[-1][:2] == (1, 1)
     for height, width in ((side - 1, side - 1), (side, side - 1), (side - 1, 50)):
         with pytest.raises(ValueError, match=rf"smallest size is {side}x{side}\b"):
             shapes(name, height, width, num_classes=None)
@@ -293,15 +259,10 @@ def test_places_of_dropout(name: str, after: set[str]):
     """Where the table has dropout, and nowhere else: if all is dropped, the next layer has but its biases to go by, so
     its maps are constant, at the border too."""
     model = small(name, dropout_rate=1.0)
-    params = random_params(model, 80)
-
-    @functools.partial(jax.jit, compiler_options=IN_HASTE)
-    def points(x: jax.Array) -> Any:
-        rngs = {"dropout": jax.random.key(0)}
-        _, state = model.apply({"params": params}, x, train=True, rngs=rngs, mutable=["intermediates"])
-        return state["intermediates"]["endpoints"]
-
-    found = points(jnp.asarray(random_images(80, 80)))
+    params, images = random_params(model, 80), random_images(80, 80)
+    rngs = {"dropout": jax.random.key(0)}
+    _, state = forward(model, params, images, train=True, rngs=rngs, mutable=["intermediates"])
+    found = state["intermediates"]["endpoints"]
     constant = {
         layer for layer in found if layer.startswith("mlpconv") and np.ptp(found[layer], axis=(1, 2)).max() == 0
     }
@@ -311,7 +272,7 @@ def test_places_of_dropout(name: str, after: set[str]):
 def training(model: Network, params: Any, images: np.ndarray) -> Any:
     """Logits while training, a compiled function of the seed."""
 
-    @functools.partial(jax.jit, compiler_options=IN_HASTE)
+    @hasty
     def run(seed: Any) -> Any:
         rngs = {"dropout": jax.random.key(seed)}
         return model.apply({"params": params}, jnp.asarray(images), train=True, rngs=rngs)
@@ -351,14 +312,12 @@ def test_dropout_before_the_dense_head():
 
 def test_initialization():
     """Kernels start from a normal of deviation .05, biases from 0; an unknown start is an error."""
-    model = small("nin_cifar10")
-    init = jax.jit(functools.partial(model.init, train=False), compiler_options=IN_HASTE)
-    params = init(jax.random.key(0), jnp.zeros((1, 8, 8, 3)))["params"]
+    params = initialized(small("nin_cifar10"), 8)["params"]
     kernel = np.asarray(params["mlpconv2"]["conv"]["kernel"], np.float64)
     np.testing.assert_allclose(kernel.std(), 0.05, rtol=5 / np.sqrt(2 * kernel.size))
     assert not any(leaf.any() for leaf in jax.tree.leaves(params) if leaf.ndim == 1)
     with pytest.raises(ValueError, match="unknown initialization 'gaussian'"):
-        abstract(small("nin_cifar10", initialization="gaussian"), 8)
+        abstract_params(small("nin_cifar10", initialization="gaussian"), 8)
 
 
 @pytest.mark.parametrize("name", ["nin", "nin_cifar10", "nin_cifar10.fc"])
@@ -366,17 +325,7 @@ def test_every_parameter_has_a_gradient(name: str):
     """While training, the gradient of a loss is finite and not all zero for every parameter array."""
     model = small(name)
     side = 39 if name == "nin" else 8
-    params, images = random_params(model, side), jnp.asarray(random_images(side, side))
-
-    @functools.partial(jax.jit, compiler_options=IN_HASTE)
-    @jax.grad
-    def gradient(p: Any) -> jax.Array:
-        logits: Any = model.apply({"params": p}, images, train=True, rngs={"dropout": jax.random.key(2)})
-        return -jax.nn.log_softmax(logits)[:, 0].sum()
-
-    for path, leaf in jax.tree.leaves_with_path(gradient(params)):
-        assert np.isfinite(leaf).all(), jax.tree_util.keystr(path)
-        assert np.any(leaf != 0), jax.tree_util.keystr(path)
+    assert_every_parameter_learns(model, {"params": random_params(model, side)}, random_images(side, side))
 
 
 @pytest.mark.parametrize("name", ["nin", "nin_cifar10.fc"])
@@ -397,9 +346,8 @@ def test_bfloat16(name: str):
 @pytest.mark.oracle
 @pytest.mark.filterwarnings("default")  # their warnings are not ours to mend
 @pytest.mark.parametrize(("name", "sizes"), [("nin", [(224, 224), (131, 102)]), ("nin_cifar10", [(32, 32), (27, 34)])])
-def test_logits_are_torchs(name: str, sizes: Any):
+def test_logits_are_torchs(torch: Any, name: str, sizes: Any):
     """Narrow networks of PyTorch's layers, with its ceil mode, have the same logits, at odd sizes too."""
-    torch = pytest.importorskip("torch")
     function = torch.nn.functional
     params = random_params(small(name), 80)
 
@@ -416,9 +364,7 @@ def test_logits_are_torchs(name: str, sizes: Any):
     def maximum(x: Any) -> Any:
         return function.max_pool2d(x, 3, 2, ceil_mode=True)
 
-    for height, width in sizes:
-        images = random_images(height, width)
-        x = torch.from_numpy(images.transpose(0, 3, 1, 2).copy())
+    def network(x: Any) -> Any:
         if name == "nin":
             x = maximum(mlpconv(x, params["mlpconv1"], stride=4))
             x = maximum(mlpconv(x, params["mlpconv2"], padding=2))
@@ -427,7 +373,10 @@ def test_logits_are_torchs(name: str, sizes: Any):
             x = maximum(mlpconv(x, params["mlpconv1"], padding=2))
             x = function.avg_pool2d(mlpconv(x, params["mlpconv2"], padding=2), 3, 2, ceil_mode=True)
             x = mlpconv(x, params["mlpconv3"], padding=1)
-        expected = convolution(x, params["classes"]).mean(dim=(2, 3)).numpy()
+        return convolution(x, params["classes"]).mean(dim=(2, 3))
+
+    for height, width in sizes:
+        images = random_images(height, width, scales=(1, 3))  # else the means of random images look alike
+        expected = torch_output(network, images)
         assert np.ptp(expected) > 0.1
-        found = forward(small(name), params, images)
-        assert np.abs(found - expected).max() <= 1e-4 * np.abs(expected).max()
+        assert_close(forward(small(name), params, images), expected)

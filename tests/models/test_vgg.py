@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import zoo
+from zoo import abstract_params, parameters_by_module, shapes
 
 import xxnet_jax as xx
 from xxnet_jax.models import count_parameters
@@ -15,38 +17,15 @@ create_model: Any = xx.create_model  # Flax types the result of apply as a union
 SMALL: dict[str, Any] = {"features_of_blocks": (4, 6, 8, 8, 8), "dense": (12, 10), "num_classes": 5}
 
 
-def shapes(name: str, side: int = 224, **options: Any) -> dict[str, tuple[int, ...]]:
-    """Shapes of the endpoints for one image, from shapes alone."""
-    model = create_model(name, **options)
-
-    def run(key: jax.Array, images: jax.Array) -> Any:
-        variables = model.init(key, images, train=False)
-        return xx.endpoints(model, variables, images)
-
-    images = jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32)
-    found = jax.eval_shape(run, jax.random.key(0), images)
-    return {endpoint: x.shape[1:] for endpoint, x in found.items()}
-
-
-def parameter_shapes(name: str, **options: Any) -> Any:
-    model = create_model(name, **options)
-    images = jax.ShapeDtypeStruct((1, 224, 224, 3), jnp.float32)
-    return jax.eval_shape(lambda key, x: model.init(key, x, train=False), jax.random.key(0), images)["params"]
-
-
 def initialized(name: str, side: int, **options: Any) -> tuple[Any, Any]:
     model = create_model(name, **{**SMALL, **options})
-    init = jax.jit(
-        lambda key: model.init(key, jnp.zeros((1, side, side, 3)), train=False),
-        compiler_options={"xla_backend_optimization_level": 0},
-    )
-    return model, init(jax.random.key(0))
+    return model, zoo.initialized(model, side)
 
 
 @pytest.mark.parametrize("name", ["vgg11", "vgg13", "vgg16", "vgg16_1x1", "vgg19", "vgg11_lrn"])
 def test_maps_of_the_table(name: str):
     """Each block halves the map and has the features of Table 1; Keras's names."""
-    found = shapes(name)
+    found = shapes(name, 224)
     for block, (side, features) in enumerate(zip((112, 56, 28, 14, 7), (64, 128, 256, 512, 512), strict=True), start=1):
         assert found[f"block{block}_pool"] == (side, side, features)
         assert found[f"block{block}_conv1"] == (2 * side, 2 * side, features)
@@ -60,14 +39,14 @@ def test_parameters_by_layer():
     """The rows that the notes print for VGG-16, dense layers with the bias that they forget (1,000, not 4,096)."""
     printed = [1_792, 36_928, 73_856, 147_584, 295_168, *[590_080] * 2, 1_180_160, *[2_359_808] * 5]
     printed += [102_764_544, 16_781_312, 4_097_000]
-    layers = parameter_shapes("vgg16")
+    layers = parameters_by_module(create_model("vgg16"), 224)
     order = [f"block{b}_conv{n}" for b, count in enumerate((2, 2, 3, 3, 3), start=1) for n in range(1, count + 1)]
-    assert [count_parameters(layers[name]) for name in (*order, "fc1", "fc2", "predictions")] == printed
+    assert [layers[name] for name in (*order, "fc1", "fc2", "predictions")] == printed
 
 
 def test_the_slip_of_xxnet():
     """Its second block begins with a 3x2 kernel: 49,280 parameters in place of 73,856."""
-    layer = parameter_shapes("vgg16.xxnet")["block2_conv1"]
+    layer = abstract_params(create_model("vgg16.xxnet"), 224)["block2_conv1"]
     assert layer["conv"]["kernel"].shape == (3, 2, 64, 128)
     assert count_parameters(layer) == 49_280
 
@@ -77,13 +56,13 @@ def test_slim_names():
     pools = {f"pool{block}" for block in range(1, 6)}
     convolutions = {f"conv{block}/conv{block}_1" for block in range(1, 6)}
     second = {f"conv{block}/conv{block}_2" for block in range(3, 6)}
-    assert shapes("vgg11.slim").keys() == pools | convolutions | second | {"fc6", "fc7", "fc8"}
+    assert shapes("vgg11.slim", 224).keys() == pools | convolutions | second | {"fc6", "fc7", "fc8"}
 
 
 def test_keras_features():
     """Features of the notes' example: block4_pool of VGG-19 is 14x14x512, the last map 7x7x512."""
-    assert shapes("vgg19")["block4_pool"] == (14, 14, 512)
-    assert shapes("vgg16", num_classes=None)["block5_pool"] == (7, 7, 512)
+    assert shapes("vgg19", 224)["block4_pool"] == (14, 14, 512)
+    assert shapes("vgg16", 224, num_classes=None)["block5_pool"] == (7, 7, 512)
 
 
 def test_final_endpoint_makes_nothing_behind_it():
@@ -93,7 +72,7 @@ def test_final_endpoint_makes_nothing_behind_it():
     assert {name.split("_")[0] for name in variables["params"]} == {"block1", "block2", "block3"}
     assert model.apply(variables, images, train=False).shape == (1, 4, 4, 8)
     with pytest.raises(ValueError, match="endpoint of VGG 'block3_pol': did you mean block3_pool"):
-        shapes("vgg16", final_endpoint="block3_pol")
+        shapes("vgg16", 224, final_endpoint="block3_pol")
 
 
 def test_dense_evaluation_equals_every_window():

@@ -8,61 +8,26 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from zoo import (
+    abstract_params,
+    assert_close,
+    assert_every_parameter_learns,
+    forward,
+    initialized,
+    largest_difference,
+    narrow,
+    parameters_by_module,
+    random_images,
+    random_params,
+    shapes,
+    table_of_maps,
+    torch_output,
+)
 
 import xxnet_jax as xx
-from xxnet_jax.models import Network, count_parameters
 
 NAMES = ("zfnet", "zfnet.xxnet")
 every_variant = pytest.mark.parametrize("name", NAMES)
-IN_HASTE: Any = {"xla_backend_optimization_level": 0}
-
-
-def shapes(name: str, height: int, width: int, **options: Any) -> dict[str, tuple[int, ...]]:
-    """Shapes of the endpoints for one image, in their order, from shapes alone."""
-    model = xx.create_model(name, **options)
-    found: dict[str, tuple[int, ...]] = {}
-
-    def run(key: jax.Array, images: jax.Array) -> None:
-        points = xx.endpoints(model, model.init(key, images, train=False), images)
-        found.update({endpoint: x.shape[1:] for endpoint, x in points.items()})
-
-    jax.eval_shape(run, jax.random.key(0), jax.ShapeDtypeStruct((1, height, width, 3), jnp.float32))
-    return found
-
-
-def abstract(model: Network, side: int, *, train: bool = False) -> Any:
-    images = jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32)
-    rngs = {"params": jax.random.key(0), "dropout": jax.random.key(1)}
-    return jax.eval_shape(lambda x: model.init(rngs, x, train=train), images)["params"]
-
-
-def small(name: str, **options: Any) -> Any:
-    """The variant with a sixteenth of the maps, 8 and 10 hidden units, 5 classes and a window of 2 pixels."""
-    rows = xx.create_model(name).convolutions  # type: ignore[attr-defined]
-    narrow = tuple(replace(row, features=row.features // 16) for row in rows)
-    defaults = {"convolutions": narrow, "dense": (8, 10), "window": 2, "num_classes": 5}
-    return xx.create_model(name, **{**defaults, **options})
-
-
-def random_params(model: Network, side: int) -> Any:
-    random = np.random.default_rng(1)
-
-    def draw(leaf: Any) -> jax.Array:
-        fan_in = 4 if leaf.ndim == 1 else np.prod(leaf.shape[:-1]) / 2
-        return jnp.asarray(random.normal(0, 1 / np.sqrt(fan_in), leaf.shape), jnp.float32)
-
-    return jax.tree.map(draw, abstract(model, side))
-
-
-def random_images(height: int, width: int, scale: float = 1.0) -> jax.Array:
-    return jnp.asarray(np.random.default_rng(0).normal(0, scale, (2, height, width, 3)), jnp.float32)
-
-
-def forward(model: Network, params: Any, images: jax.Array, **arguments: Any) -> np.ndarray:
-    arguments = {"train": False, **arguments}
-    run = jax.jit(lambda p, x: model.apply({"params": p}, x, **arguments), compiler_options=IN_HASTE)
-    return np.asarray(run(params, images))
-
 
 # (endpoint, side, features) up to the dense layers
 MAPS = {
@@ -78,27 +43,20 @@ LAYERS |= {"fc6": 37_752_832, "fc7": 16_781_312, "fc8": 4_097_000}
 @every_variant
 def test_parameters_by_layer(name: str):
     """Both have the notes' layers: AlexNet's without groups, but for a first kernel of 7x7."""
-    params = abstract(xx.create_model(name), 224)
-    assert {layer: count_parameters(tree) for layer, tree in params.items()} == LAYERS
+    assert parameters_by_module(xx.create_model(name), 224) == LAYERS
     assert sum(LAYERS.values()) == 62_357_608 == xx.model_info(name).parameters
 
 
 @every_variant
 def test_maps_of_the_table(name: str):
     """From 224 pixels come the sides of Figure 3, or those of the notes' code, in this order."""
-    expected = {}
-    for word in MAPS[name].split(", "):
-        endpoint, pixels, features = word.split()
-        expected[endpoint] = (int(pixels), int(pixels), int(features))
-    expected |= {"fc6": (1, 1, 4096), "fc7": (1, 1, 4096), "fc8": (1000,)}
-    found = shapes(name, 224, 224)
-    assert found == expected
-    assert list(found) == list(expected)
+    expected = table_of_maps(MAPS[name]) | {"fc6": (1, 1, 4096), "fc7": (1, 1, 4096), "fc8": (1000,)}
+    assert list(shapes(name, 224).items()) == list(expected.items())
 
 
 def test_multiply_accumulates():
     """The notes' network costs 1,197,505,568 multiply-accumulates."""
-    params, points = abstract(xx.create_model("zfnet.xxnet"), 224), shapes("zfnet.xxnet", 224, 224)
+    params, points = abstract_params(xx.create_model("zfnet.xxnet"), 224), shapes("zfnet.xxnet", 224)
     costs = [p["kernel"].size * np.prod(points[layer][:-1], dtype=int) for layer, p in params.items()]
     assert sum(costs) == 1_197_505_568
 
@@ -116,7 +74,7 @@ def test_wider_layers_of_table_3():
     """The paper's 512, 1024 and 512 maps are a knob away."""
     rows = xx.create_model("zfnet").convolutions  # type: ignore[attr-defined]
     wide = tuple(replace(row, features=width) for row, width in zip(rows[2:], (512, 1024, 512), strict=True))
-    found = shapes("zfnet", 224, 224, convolutions=rows[:2] + wide)
+    found = shapes("zfnet", 224, convolutions=rows[:2] + wide)
     assert [found[f"conv{n}"][-1] for n in (3, 4, 5)] == [512, 1024, 512]
     assert found["pool5"] == (6, 6, 512)
 
@@ -124,9 +82,9 @@ def test_wider_layers_of_table_3():
 def test_networks_of_table_3_without_layers():
     """Without the hidden dense layers the scores are made of the last map, and without conv3 and conv4 of fewer."""
     rows = xx.create_model("zfnet").convolutions  # type: ignore[attr-defined]
-    layers = list(abstract(xx.create_model("zfnet", dense=()), 224))
+    layers = list(abstract_params(xx.create_model("zfnet", dense=()), 224))
     assert layers == ["conv1", "conv2", "conv3", "conv4", "conv5", "fc6"]
-    without = shapes("zfnet", 224, 224, convolutions=rows[:2] + rows[4:], dense=())
+    without = shapes("zfnet", 224, convolutions=rows[:2] + rows[4:], dense=())
     assert without == {**{name: without[name] for name in ("conv1", "pool1", "norm1", "conv2", "pool2", "norm2")}} | {
         "conv3": (13, 13, 256),
         "pool3": (6, 6, 256),
@@ -192,20 +150,18 @@ def notes(p: Any, x: jax.Array) -> jax.Array:
 )
 def test_forward_is_the_published(name: str, reference: Any, size: tuple[int, int]):
     """Logits of a narrow network equal the layers written down with explicit padding, at odd sizes."""
-    model = small(name)
-    params, images = random_params(model, 120), random_images(*size, scale=50)
+    model = narrow(name)
+    params, images = random_params(model, 120), random_images(*size, scales=(50, 50))
     expected = np.asarray(reference(params, images))
-    largest = np.abs(expected).max()
-    assert np.abs(expected[0] - expected[1]).max() > 0.02 * largest
     # Eight layers of float32 sums of up to 400 terms: some 1e-6 of the largest logit.
-    np.testing.assert_allclose(forward(model, params, images), expected, rtol=0, atol=2e-5 * largest)
+    assert_close(forward(model, params, images), expected, 2e-5)
     if name == "zfnet":  # were the order the other one, or pooling to stop before the edge, this test would know
         for wrong in ({"order": ("norm", "pool")}, {"order": ("pool",)}, {"pool_padding": "VALID", "window": 1}):
-            model = small(name, **wrong)
+            model = narrow(name, **wrong)
             if "window" in wrong:
                 assert shapes(name, *size, pool_padding="VALID", num_classes=None)["pool5"][:2] == (1, 1)
             else:
-                assert np.abs(forward(model, params, images) - expected).max() > 1e-3 * largest
+                assert largest_difference(forward(model, params, images), expected) > 1e-3
 
 
 # ------------------------------------------------------------------------------------------- the interface
@@ -215,19 +171,19 @@ def test_forward_is_the_published(name: str, reference: Any, size: tuple[int, in
 def test_train_changes_no_parameters(name: str):
     """`init` makes the same parameters with train True and False."""
     model = xx.create_model(name)
-    assert abstract(model, 224) == abstract(model, 224, train=True)
+    assert abstract_params(model, 224) == abstract_params(model, 224, train=True)
 
 
 @every_variant
 def test_features(name: str):
     """Without classifier there are no dense layers, and the last map is returned, or its mean or maximum."""
-    model = small(name, num_classes=None)
+    model = narrow(name, num_classes=None)
     params, images = random_params(model, 91), random_images(91, 91)
     assert list(params) == ["conv1", "conv2", "conv3", "conv4", "conv5"]
     maps = forward(model, params, images)
     assert maps.shape == (2, 2, 2, 16)
     for pooling, function in (("avg", np.mean), ("max", np.max)):
-        pooled = forward(small(name, num_classes=None, pooling=pooling), params, images)
+        pooled = forward(narrow(name, num_classes=None, pooling=pooling), params, images)
         np.testing.assert_allclose(pooled, function(maps, axis=(1, 2)), rtol=1e-6)
 
 
@@ -235,11 +191,11 @@ def test_features(name: str):
 def test_final_endpoint(name: str):
     """A network that ends at an activation has the layers up to it; an unknown name is an error."""
     layers: list[str] = []
-    for endpoint in shapes(name, 224, 224):
+    for endpoint in shapes(name, 224):
         layers += [endpoint] if endpoint in LAYERS else []
-        assert list(abstract(xx.create_model(name, final_endpoint=endpoint), 224)) == layers
+        assert list(abstract_params(xx.create_model(name, final_endpoint=endpoint), 224)) == layers
     with pytest.raises(ValueError, match="pool3"):
-        abstract(xx.create_model(name, final_endpoint="pool3"), 224)
+        abstract_params(xx.create_model(name, final_endpoint="pool3"), 224)
 
 
 # Backwards from one pixel: 2, 4, 11, 22, 47; 3, 7, 13, 27, 59. From six: 12, 24, 51, 102, 207; 13, 27, 53, 107, 219.
@@ -248,11 +204,11 @@ def test_smallest_images(name: str, side: int, classifier: int):
     """The smallest image has a last map of one pixel; one less is an error that names the size, and so is an image
     that has no 6x6 window for the dense layers."""
     assert xx.create_model(name).smallest_input() == side
-    assert list(shapes(name, side, side, num_classes=None).values())[-1] == (1, 1, 256)
+    assert list(shapes(name, side, num_classes=None).values())[-1] == (1, 1, 256)
     for height, width in ((side - 1, side - 1), (side, side - 1), (side - 1, 300)):
         with pytest.raises(ValueError, match=rf"smallest size is {side}x{side}\b"):
             shapes(name, height, width, num_classes=None)
-    assert shapes(name, classifier, classifier)["fc8"] == (1000,)
+    assert shapes(name, classifier)["fc8"] == (1000,)
     with pytest.raises(ValueError, match=rf"{classifier}x{classifier}\b"):
         shapes(name, classifier - 1, classifier)
 
@@ -260,10 +216,10 @@ def test_smallest_images(name: str, side: int, classifier: int):
 def test_dense_evaluation_is_every_window():
     """On a larger image each score is that of the dense layers on one window of the last map; their mean is the
     result without `spatial`."""
-    images = random_images(120, 150, scale=50)
-    model = small("zfnet", spatial=True)
+    images = random_images(120, 150, scales=(50, 50))
+    model = narrow("zfnet", spatial=True)
     params = random_params(model, 120)
-    maps = jnp.asarray(forward(small("zfnet", num_classes=None), params, images))
+    maps = jnp.asarray(forward(narrow("zfnet", num_classes=None), params, images))
     rows, columns = maps.shape[1] - 1, maps.shape[2] - 1
     assert (rows, columns) == (2, 3)
     expected = np.stack(
@@ -271,16 +227,14 @@ def test_dense_evaluation_is_every_window():
     )
     tolerance = 1e-5 * np.abs(expected).max()
     np.testing.assert_allclose(forward(model, params, images), expected, rtol=0, atol=tolerance)
-    means = forward(small("zfnet"), params, images)
+    means = forward(narrow("zfnet"), params, images)
     np.testing.assert_allclose(means, expected.mean(axis=(1, 2)), rtol=0, atol=tolerance)
 
 
 def test_initialization():
     """The paper's kernels start with deviation .01 and zero biases, the notes' convolutions uniform in +-.05."""
-    images = jnp.zeros((1, 91, 91, 3))
     for name, deviation in (("zfnet", 0.01), ("zfnet.xxnet", 0.1 / np.sqrt(12))):
-        init = jax.jit(functools.partial(small(name).init, train=False), compiler_options=IN_HASTE)
-        params = init(jax.random.key(0), images)["params"]
+        params = initialized(narrow(name), 91)["params"]
         kernel = np.asarray(params["conv4"]["kernel"], np.float64)
         np.testing.assert_allclose(kernel.std(), deviation, rtol=5 / np.sqrt(2 * kernel.size))
         assert not any(layer["bias"].any() for layer in params.values())
@@ -289,29 +243,19 @@ def test_initialization():
 def test_dropout_and_gradients():
     """While training, logits depend on the key of dropout, and every parameter array has a finite gradient that is not
     all zero; at test time no key is needed."""
-    model = small("zfnet", dense=(32, 32))
+    model = narrow("zfnet", dense=(32, 32))
     params, images = random_params(model, 91), random_images(91, 91)
-
-    @functools.partial(jax.jit, compiler_options=IN_HASTE)
-    @functools.partial(jax.grad, has_aux=True)
-    def gradient(p: Any, key: jax.Array) -> Any:
-        logits: Any = model.apply({"params": p}, images, train=True, rngs={"dropout": key})
-        return -jax.nn.log_softmax(logits)[:, 0].sum(), logits
-
-    gradients, first = gradient(params, jax.random.key(0))
-    second = gradient(params, jax.random.key(1))[1]
+    first, second = (forward(model, params, images, train=True, rngs={"dropout": jax.random.key(i)}) for i in (0, 1))
     assert not np.array_equal(first, second)
     assert not np.array_equal(first, forward(model, params, images))
-    for path, leaf in jax.tree.leaves_with_path(gradients):
-        assert np.isfinite(leaf).all(), jax.tree_util.keystr(path)
-        assert np.any(leaf != 0), jax.tree_util.keystr(path)
+    assert_every_parameter_learns(model, {"params": params}, images)
 
 
 def test_bfloat16():
     """In bfloat16 logits are float32, and near those of float32."""
-    params, images = random_params(small("zfnet"), 91), random_images(91, 91)
-    exact = forward(small("zfnet"), params, images)
-    half = forward(small("zfnet", dtype=jnp.bfloat16), params, images)
+    params, images = random_params(narrow("zfnet"), 91), random_images(91, 91)
+    exact = forward(narrow("zfnet"), params, images)
+    half = forward(narrow("zfnet", dtype=jnp.bfloat16), params, images)
     assert half.dtype == np.float32
     # A rounding is 2^-9 of a value; eight layers of partly cancelling sums make it a few percent of the largest.
     np.testing.assert_allclose(half, exact, rtol=0, atol=0.05 * np.abs(exact).max())
@@ -325,37 +269,36 @@ def test_bfloat16():
 @pytest.mark.filterwarnings("default")  # their warnings are not ours to mend
 @pytest.mark.parametrize(("height", "width"), [(224, 224), (235, 226)])
 @pytest.mark.parametrize("name", NAMES)
-def test_logits_are_torchs(name: str, height: int, width: int):
+def test_logits_are_torchs(torch: Any, name: str, height: int, width: int):
     """Narrow networks of PyTorch's layers, pools in ceil mode for the paper's, have the same logits."""
-    torch = pytest.importorskip("torch")
     function = torch.nn.functional
-    model = small(name, window=6)
+    model = narrow(name, window=6)
     params = random_params(model, 224)
-    images = random_images(height, width, scale=50)
-    x = torch.from_numpy(np.array(images).transpose(0, 3, 1, 2))
+    images = random_images(height, width, scales=(50, 50))
 
     def convolution(x: Any, layer: str, stride: int, padding: int) -> Any:
-        kernel, bias = (np.array(params[layer][key]) for key in ("kernel", "bias"))
-        weights = torch.from_numpy(kernel.transpose(3, 2, 0, 1).copy())
-        return function.conv2d(x, weights, torch.from_numpy(bias), stride, padding).relu()
+        weights = torch.from_numpy(params[layer]["kernel"].transpose(3, 2, 0, 1).copy())
+        return function.conv2d(x, weights, torch.from_numpy(params[layer]["bias"]), stride, padding).relu()
 
     def norm(x: Any) -> Any:
         return function.local_response_norm(x, 5, alpha=5e-4, beta=0.75, k=2.0)
 
     pools = functools.partial(function.max_pool2d, kernel_size=3, stride=2, ceil_mode=name == "zfnet")
-    if name == "zfnet":
-        x = norm(pools(convolution(x, "conv1", 2, 1)))
-        x = norm(pools(convolution(x, "conv2", 2, 0)))
-    else:
-        x = pools(convolution(x, "conv1", 2, 0))
-        total = [max(0, 2 * ((side + 1) // 2 - 1) + 5 - side) for side in x.shape[2:]]  # "same": the odd one below
-        rows, columns = ((pad // 2, pad - pad // 2) for pad in total)
-        x = pools(convolution(function.pad(x, (*columns, *rows)), "conv2", 2, 0))
-    for layer in ("conv3", "conv4", "conv5"):
-        x = convolution(x, layer, 1, 1)
-    x = pools(x)
-    assert x.shape[2:] == (6, 6)
-    expected = np.asarray(dense(params, jnp.asarray(x.numpy().transpose(0, 2, 3, 1))))
-    largest = np.abs(expected).max()
-    assert np.abs(expected[0] - expected[1]).max() > 0.02 * largest
-    assert np.abs(forward(model, params, images) - expected).max() <= 1e-4 * largest
+
+    def last_map(x: Any) -> Any:
+        if name == "zfnet":
+            x = norm(pools(convolution(x, "conv1", 2, 1)))
+            x = norm(pools(convolution(x, "conv2", 2, 0)))
+        else:
+            x = pools(convolution(x, "conv1", 2, 0))
+            total = [max(0, 2 * ((side + 1) // 2 - 1) + 5 - side) for side in x.shape[2:]]  # "same": the odd one below
+            rows, columns = ((pad // 2, pad - pad // 2) for pad in total)
+            x = pools(convolution(function.pad(x, (*columns, *rows)), "conv2", 2, 0))
+        for layer in ("conv3", "conv4", "conv5"):
+            x = convolution(x, layer, 1, 1)
+        return pools(x)
+
+    maps = torch_output(last_map, images).transpose(0, 2, 3, 1)
+    assert maps.shape[1:3] == (6, 6)
+    expected = np.asarray(dense(params, jnp.asarray(maps)))
+    assert_close(forward(model, params, images), expected)
