@@ -23,6 +23,7 @@ from xxnet_jax.models.layers import (
     dropout,
     max_pool,
     smallest_side,
+    spatial_mean,
     windows_along,
 )
 
@@ -161,6 +162,19 @@ def test_smallest_side():
     assert smallest_side(lambda side: windows_along(side, 3, 2), 6) == 13
     with pytest.raises(InvalidArgument, match="'CEIL' or an integer, not 'HALF'"):
         windows_along(7, 3, 2, "HALF")  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_spatial_mean(dtype: Any):
+    """The mean over pixels, summed in float32; NaN is kept behind a ReLU in the same program."""
+    x = jnp.asarray(np.random.default_rng(0).normal(3, 1, (2, 7, 9, 5)), dtype)
+    expected = np.asarray(x, np.float64).mean(axis=(1, 2))
+    found = spatial_mean(x)
+    assert found.dtype == dtype
+    # a rounding to the 24 or 8 bits of the result, and float32 sums of 63 numbers near 3
+    np.testing.assert_allclose(np.asarray(found, np.float64), expected, rtol=1e-6 if dtype == jnp.float32 else 2**-8)
+    spoilt = jax.jit(lambda y: spatial_mean(jax.nn.relu(y + y)))(x.at[1].set(jnp.nan))
+    assert np.isnan(np.asarray(spoilt, np.float32)).all(axis=1).tolist() == [False, True]
 
 
 def test_auxiliary_pool():

@@ -59,6 +59,7 @@ from xxnet_jax.models.layers import (
     initializer,
     max_pool,
     mean_of_windows,
+    spatial_mean,
 )
 from xxnet_jax.models.registry import ModelInfo, Variants, register_variants
 
@@ -440,7 +441,7 @@ class AuxiliaryHead(nn.Module):
         last = Unit(self.units[1], (5, 5), padding="VALID")
         x = self.style.convolution(last, "auxiliary_conv", "Conv2d_2a_5x5")(x, train=train)
         init = self.style.kernel_init("auxiliary_logits")
-        return nn.Dense(self.num_classes, kernel_init=init, **self.style.dtypes, name="Logits")(x.mean(axis=(1, 2)))
+        return nn.Dense(self.num_classes, kernel_init=init, **self.style.dtypes, name="Logits")(spatial_mean(x))
 
 
 class Inception(Network):

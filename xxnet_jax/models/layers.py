@@ -109,7 +109,7 @@ class Network(nn.Module):
             case None:
                 return x
             case "avg":
-                return self.endpoint("global_pool", jnp.mean(x, axis=(1, 2)))
+                return self.endpoint("global_pool", spatial_mean(x))
             case "max":
                 return self.endpoint("global_pool", jnp.max(x, axis=(1, 2)))
             case other:
@@ -411,13 +411,28 @@ def adaptive_avg_pool(x: jax.Array, rows: int, columns: int) -> jax.Array:
     return x
 
 
+def spatial_mean(x: jax.Array) -> jax.Array:
+    """The mean of the map `x` [batch, height, width, channels]: [batch, channels], summed in float32.
+
+    On CPU the sum is a matrix product: XLA would fuse a plain one with the ReLU before it, and that loses NaN, so that
+    a network which has diverged would seem to give numbers (jax 0.10 to 0.12).
+    """
+    if jax.default_backend() != "cpu":
+        return x.mean(axis=(1, 2))
+    batch, height, width, channels = x.shape
+    ones = jnp.ones(height * width, x.dtype)
+    pixels = x.reshape(batch, height * width, channels)
+    sums = jnp.einsum("bpc,p->bc", pixels, ones, precision="highest", preferred_element_type=jnp.float32)
+    return (sums / (height * width)).astype(x.dtype)
+
+
 def mean_of_windows(x: jax.Array, window: int | None) -> jax.Array:
     """The mean of the map `x` [batch, height, width, channels], [batch, channels]: global average pooling.
 
     With a window it is that of every `window` x `window` pixels, [batch, rows, columns, channels]; of the whole map
     where that is smaller.
     """
-    return x.mean(axis=(1, 2)) if window is None else avg_pool(x, min(window, *x.shape[1:3]), 1)
+    return spatial_mean(x) if window is None else avg_pool(x, min(window, *x.shape[1:3]), 1)
 
 
 def auxiliary_pool(x: jax.Array, size: int) -> jax.Array:

@@ -46,6 +46,7 @@ from xxnet_jax.models.layers import (
     initializer,
     max_pool,
     smallest_side,
+    spatial_mean,
     windows_along,
 )
 from xxnet_jax.models.registry import ModelInfo, Variants, register_variants
@@ -176,7 +177,7 @@ class NIN(Network):
                 )
             x = dropout(x, self.head_dropout_rate, train=train)
             x = DenseOnMap(self.num_classes, self.window, **self.options, name="fc")(x)
-        yield "logits", x if self.spatial else x.mean(axis=(1, 2))
+        yield "logits", x if self.spatial else spatial_mean(x)
 
     @property
     def options(self) -> dict[str, Any]:
