@@ -3,7 +3,8 @@
     python experiments/train.py alexnet_cifar10 --data folder:FOLDER   # FOLDER/train/CLASS/*.jpg, FOLDER/test/CLASS/*
     python experiments/train.py alexnet_cifar10                        # tfds:cifar10, prepared by prepare_data.py
 
-TODO
+Takes 24 minutes on 2 busy CPU cores. Reaches 65.3 % on test at seed 0, on JPEG copies of the images (66.9 % on
+validation; 52.0 and 62.9 % after one and two epochs). Without augmentation, which the paper has; more epochs help.
 """
 
 from xxnet_jax.optimizers import ScheduleConfig

@@ -1,6 +1,5 @@
 """The registry, and what every registered network keeps: each test of the second half runs over `list_models()`."""
 
-import functools
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
+from zoo import abstract_init, abstract_output, hasty, images_of, nominal_images, traced
 
 import xxnet_jax as xx
 from xxnet_jax.models import Network, count_parameters, registry
@@ -27,8 +27,24 @@ PUBLISHED_PARAMETERS = {
     "alexnet.tf1": (62_378_344, 62_378_344),  # the notes' arithmetic, no groups
     "alexnet.torchvision": (61_100_840, 61_100_840),  # torchvision
     "alexnet.xxnet": (62_378_344, 62_378_344),  # the notes' code in Keras
+    "darknet19": (20_842_376, 20_856_776),  # the notes' arithmetic; statistics of 7,200 channels
+    "darknet20": (23_428_136, 23_428_136),  # the notes' arithmetic, layer by layer
+    "darknet24": (61_180_968, 61_180_968),  # 60,142,784 weights + 13,184 biases + 1,025,000 of the classes
+    "darknet_tiny": (26_193_800, 26_193_800),  # 25,164,720 weights + 4,080 biases + 1,025,000 of the classes
     "deepobs_2c2d": (3_274_634, 3_274_634),  # 832 + 51,264 + 3,212,288 + 10,250
     "deepobs_3c3d": (895_210, 895_210),  # 4,864 + 55,392 + 110,720 + 590,336 + 131,328 + 2,570
+    "densenet100_12": (6_979_642, 7_096_858),  # the notes' arithmetic, layer by layer, as the next ones for CIFAR
+    "densenet100_24": (27_249_082, 27_480_346),
+    "densenet121": (7_978_856, 8_062_504),  # Keras
+    "densenet121.xxnet": (8_062_504, 8_146_152),  # the notes' code in Keras: 83,648 more in its scales
+    "densenet161": (28_681_000, 28_900_936),  # torchvision; 109,968 channels
+    "densenet169": (14_149_480, 14_307_880),  # Keras
+    "densenet201": (20_013_928, 20_242_984),  # Keras
+    "densenet264": (33_337_704, 33_736_232),  # the paper's table by arithmetic; 199,264 channels
+    "densenet40_12": (1_019_722, 1_037_818),
+    "densenet_bc100_12": (769_162, 793_150),
+    "densenet_bc190_40": (25_624_430, 25_881_390),
+    "densenet_bc250_24": (15_324_406, 15_582_382),
     "googlenet": (6_998_552, 6_998_552),  # the paper's table by arithmetic; 13,378,280 with both heads
     "googlenet.notebook": (6_976_520, 6_976_520),  # the notes' code in Keras: 13,354,200 less 6,377,680 of its heads
     "googlenet.slim": (6_617_624, 6_632_184),  # TF-Slim: base 5,607,184 with statistics, logits 1,025,000
@@ -53,10 +69,60 @@ PUBLISHED_PARAMETERS = {
     "lenet5.slim": (3_274_634, 3_274_634),  # 832 + 51,264 + 3,212,288 + 10,250
     "lenet5.tf1": (1_663_370, 1_663_370),  # 832 + 51,264 + 1,606,144 + 5,130
     "lenet5.xxnet": (155_606, 155_606),  # 832 + 51,264 + 102,500 + 1,010
+    "mobilenet": (4_231_976, 4_253_864),  # Keras
+    "mobilenet_v2": (3_504_872, 3_538_984),  # Keras
+    "mobilenet_v2.torchvision": (3_504_872, 3_538_984),  # torchvision; 17,056 channels
+    "nasnet_cifar10": (3_346_538, 3_385_578),  # TF-Slim's cells by arithmetic; statistics 37,248 + 1,792 of the head
+    "nasnet_large": (88_753_150, 88_949_818),  # Keras
+    "nasnet_large.slim": (88_753_150, 88_951_610),  # the same; statistics 196,668 + 1,792 of the auxiliary head
+    "nasnet_large.timm": (88_753_150, 88_949_818),  # timm
+    "nasnet_mobile": (5_289_978, 5_326_716),  # Keras
+    "nasnet_mobile.slim": (5_289_978, 5_328_508),  # the same; statistics 36,738 + 1,792 of the auxiliary head
     "nin": (7_595_176, 7_595_176),  # the authors' Caffe layers by arithmetic, 29 MiB as they say
     "nin_cifar10": (966_986, 966_986),  # layer by layer
     "nin_cifar10.fc": (973_396, 973_396),  # 966,986 + 640 * 10 + 10
     "nin_cifar10.fc_dropout": (973_396, 973_396),  # the same
+    "plain18": (11_515_688, 11_523_496),  # the notes' arithmetic; 3,904 channels
+    "plain20": (269_722, 271_098),  # the notes' arithmetic; 688 channels
+    "plain32": (464_154, 466_426),  # the notes' arithmetic; 1,136 channels
+    "plain34": (21_623_848, 21_639_080),  # the notes' arithmetic; 7,616 channels
+    "plain44": (658_586, 661_754),  # the notes' arithmetic; 1,584 channels
+    "plain56": (853_018, 857_082),  # the notes' arithmetic; 2,032 channels
+    "resnet1001v2": (10_327_706, 10_476_922),  # published by others (the paper rounds to 10.2M); 74,608 channels
+    "resnet101": (44_601_832, 44_707_176),  # Keras
+    "resnet101.notebook": (44_601_832, 44_707_176),  # the notes' code in Keras
+    "resnet101.paper": (44_549_160, 44_654_504),  # torchvision, wherever the stride is; Keras's statistics
+    "resnet101.torchvision": (44_549_160, 44_654_504),  # torchvision
+    "resnet101v2": (44_577_896, 44_675_560),  # Keras
+    "resnet110": (1_727_962, 1_736_058),  # the notes' arithmetic; 4,048 channels
+    "resnet110v2": (1_727_962, 1_736_058),  # as v1: norms in other places
+    "resnet1202": (19_421_274, 19_510_906),  # the notes' arithmetic; 44,816 channels
+    "resnet152": (60_268_520, 60_419_944),  # Keras
+    "resnet152.notebook": (60_268_520, 60_419_944),  # the notes' code in Keras
+    "resnet152.paper": (60_192_808, 60_344_232),  # torchvision, wherever the stride is; Keras's statistics
+    "resnet152.torchvision": (60_192_808, 60_344_232),  # torchvision
+    "resnet152v2": (60_236_904, 60_380_648),  # Keras
+    "resnet164v2": (1_703_258, 1_727_482),  # published by others (the paper rounds to 1.7M); 12,112 channels
+    "resnet18": (11_689_512, 11_699_112),  # torchvision; the notes' 9,600 statistics
+    "resnet18.notebook": (11_694_312, 11_703_912),  # the notes' code in Keras
+    "resnet20": (269_722, 271_098),  # the notes' arithmetic; 688 channels
+    "resnet32": (464_154, 466_426),  # the notes' arithmetic; 1,136 channels
+    "resnet34": (21_797_672, 21_814_696),  # torchvision; the notes' 17,024 statistics
+    "resnet34.notebook": (21_806_184, 21_823_208),  # the notes' code in Keras
+    "resnet44": (658_586, 661_754),  # the notes' arithmetic; 1,584 channels
+    "resnet50": (25_583_592, 25_636_712),  # Keras
+    "resnet50.notebook": (25_583_592, 25_636_712),  # the notes' code in Keras
+    "resnet50.paper": (25_557_032, 25_610_152),  # torchvision, wherever the stride is; Keras's statistics
+    "resnet50.torchvision": (25_557_032, 25_610_152),  # torchvision
+    "resnet50.xxnet": (47_734_760, 47_787_880),  # the notes' code in Keras
+    "resnet50v2": (25_568_360, 25_613_800),  # Keras
+    "resnet56": (853_018, 857_082),  # the notes' arithmetic; 2,032 channels
+    "resnext101": (44_177_704, 44_315_560),  # keras-applications
+    "resnext101_32x8d": (88_791_336, 88_994_216),  # torchvision; 101,440 channels
+    "resnext50": (25_028_904, 25_097_128),  # keras-applications
+    "wide_resnet16_4": (2_748_890, 2_752_506),  # DeepOBS's network by arithmetic; 1,808 channels
+    "wide_resnet28_10": (36_479_194, 36_497_146),  # the paper's 36.5M, by arithmetic; 8,976 channels
+    "wide_resnet50_2": (68_883_240, 68_951_464),  # torchvision; 34,112 channels
     "vgg11": (132_863_336, 132_863_336),  # torchvision
     "vgg11.slim": (132_863_336, 132_863_336),
     "vgg11.torchvision": (132_863_336, 132_863_336),
@@ -79,12 +145,11 @@ PUBLISHED_PARAMETERS = {
     "vgg19.slim": (143_667_240, 143_667_240),
     "vgg19.torchvision": (143_667_240, 143_667_240),
     "vgg19_bn": (143_678_248, 143_689_256),  # torchvision; 5,504 channels
+    "xception": (22_855_952, 22_910_480),  # Keras
     "zfnet": (62_357_608, 62_357_608),  # alexnet.xxnet with a first kernel of 7x7
     "zfnet.xxnet": (62_357_608, 62_357_608),  # the notes' code in Keras
 }
 
-# What runs once or twice is compiled in haste: compilation takes most of the time of these tests.
-IN_HASTE: Any = {"xla_backend_optimization_level": 0}
 # With this scope all tests of a network follow each other, so that those of one process share what it has traced.
 every_model = pytest.mark.parametrize("name", xx.list_models(), scope="module")
 
@@ -105,34 +170,6 @@ every_computed_model = pytest.mark.parametrize(
 def random_images(name: str, batch: int = 2, seed: int = 0) -> jax.Array:
     shape = (batch, *xx.model_info(name).input_shape)
     return jnp.asarray(np.random.default_rng(seed).standard_normal(shape), jnp.float32)
-
-
-def images_of(batch: int, height: int, width: int, channels: int) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct((batch, height, width, channels), jnp.float32)
-
-
-def trace(model: Network, images: jax.ShapeDtypeStruct, *, train: bool = False) -> Any:
-    """(output, variables) of an initialization as shapes and dtypes, without any arithmetic."""
-    return jax.eval_shape(
-        lambda key, x: model.init_with_output(key, x, train=train, mutable=True), jax.random.key(0), images
-    )
-
-
-traced: Any = functools.cache(trace)
-
-
-def abstract_init(model: Network, images: jax.ShapeDtypeStruct, *, train: bool = False) -> Any:
-    """The variables' shapes and dtypes."""
-    return traced(model, images, train=train)[1]
-
-
-def abstract_output(model: Network, images: jax.ShapeDtypeStruct) -> Any:
-    """The output's shape and dtype."""
-    return traced(model, images)[0]
-
-
-def nominal_images(name: str) -> jax.ShapeDtypeStruct:
-    return images_of(2, *xx.model_info(name).input_shape)
 
 
 # ---------------------------------------------------------------------------------------------- names and errors
@@ -260,7 +297,7 @@ def test_parameter_count(name: str):
 def test_variables_do_not_depend_on_train(name: str):
     """`init` gives the same tree of variables with train=True and train=False, and only params and batch_stats."""
     model = xx.create_model(name)
-    inference, training = (abstract_init(model, nominal_images(name), train=train) for train in (False, True))
+    (_, inference), (_, training) = (traced(model, nominal_images(name), train=train) for train in (False, True))
     chex.assert_trees_all_equal_shapes_and_dtypes(inference, training)
     assert {"params"} <= set(inference) - {"intermediates"} <= {"params", "batch_stats"}
 
@@ -315,15 +352,15 @@ def test_smallest_size(name: str):
     model = xx.create_model(name, num_classes=None)
     channels = xx.model_info(name).input_shape[-1]
     with pytest.raises(ValueError, match="too small") as error:
-        abstract_init(model, images_of(1, 0, 0, channels))
+        abstract_init(model, images_of(0, 0, channels))
     named = re.search(r"smallest size is (\d+)x\1\b", str(error.value))
     assert named
     smallest = int(named[1])
     larger = smallest + 9
-    assert min(abstract_output(model, images_of(1, smallest, smallest, channels)).shape) >= 1
+    assert min(abstract_output(model, images_of(smallest, smallest, channels)).shape) >= 1
     for height, width in ((smallest - 1, smallest - 1), (larger, smallest - 1), (smallest - 1, larger)):
         with pytest.raises(ValueError, match=rf"{height}x{width} .*smallest size is {smallest}x{smallest}\b"):
-            abstract_init(model, images_of(1, height, width, channels))
+            abstract_init(model, images_of(height, width, channels))
 
 
 @every_model
@@ -332,7 +369,7 @@ def test_channels_first(name: str, channels: int):
     """Channels-first images, of grey or of colour, are a ValueError that says how to transpose them."""
     side = xx.model_info(name).input_shape[0]
     with pytest.raises(ValueError, match=r"channels-first.*jnp.transpose\(images, \(0, 2, 3, 1\)\)"):
-        abstract_init(xx.create_model(name), images_of(2, channels, side, side))
+        abstract_init(xx.create_model(name), images_of(channels, side, side))
 
 
 @every_model
@@ -348,7 +385,7 @@ def test_one_image_without_batch(name: str):
 def test_dtypes(name: str, dtype: str, param_dtype: str):
     """The computation runs in `dtype`, parameters have `param_dtype`, logits are float32 whatever the two are."""
     model = xx.create_model(name, dtype=jnp.dtype(dtype), param_dtype=jnp.dtype(param_dtype))
-    logits, variables = traced(model, nominal_images(name))
+    logits, variables = traced(model, nominal_images(name), train=False)
     assert {leaf.dtype for leaf in jax.tree.leaves(variables["params"])} == {jnp.dtype(param_dtype)}
     assert logits.dtype == jnp.float32
     activations = [activation.dtype for activation in variables["intermediates"]["endpoints"].values()]
@@ -401,7 +438,7 @@ def test_every_parameter_learns(name: str, initial_variables: Callable[[str], An
     variables = initial_variables(name)
     weights = jnp.asarray(np.random.default_rng(1).standard_normal((4, model.num_classes or 1)), jnp.float32)
 
-    @functools.partial(jax.jit, compiler_options=IN_HASTE)
+    @hasty
     @jax.grad
     def gradient(params: Any) -> jax.Array:
         logits, published = model.apply(

@@ -2,14 +2,19 @@
 
 from xxnet_jax.models import (  # noqa: F401 (they register their networks)
     alexnet,
+    darknet,
     deepobs,
+    densenet,
     googlenet,
     inception,
     inception_resnet,
     lenet,
+    mobilenet,
+    nasnet,
     nin,
     resnet,
     vgg,
+    xception,
     zfnet,
 )
 from xxnet_jax.models.endpoints import endpoints
