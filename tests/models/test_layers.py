@@ -156,6 +156,17 @@ def test_pools_by_their_definition(size: tuple[int, int], window: int, stride: i
         np.testing.assert_allclose(found, expected.transpose(2, 0, 1, 3), rtol=1e-5)
 
 
+def test_avg_pool_keeps_nan():
+    """A NaN behind a ReLU in the same program spoils the windows that see it, in its image alone."""
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(3, 6, 6, 4)), jnp.float32).at[1].set(jnp.nan)
+    found = jax.jit(lambda y: avg_pool(jax.nn.relu(y + y), 2))(x)
+    assert (
+        np.isnan(found).all(axis=(1, 2, 3)).tolist()
+        == np.isnan(found).any(axis=(1, 2, 3)).tolist()
+        == [False, True, False]
+    )
+
+
 def test_smallest_side():
     """The first image whose map has the pixels asked for; an unknown padding is refused by name."""
     assert smallest_side(lambda side: windows_along(side, 3, 2, "CEIL")) == 2

@@ -174,16 +174,7 @@ def max_pool(x: jax.Array, window: int, stride: int | None = None, padding: Pool
     pads: Any = _pool_pads(x, window, stride, padding)
     if jax.default_backend() != "cpu":
         return nn.max_pool(x, (window, window), strides=(stride, stride), padding=pads)
-    (top, bottom), (left, right) = pads
-    lowest = jnp.array(-jnp.inf, x.dtype)
-    x = jax.lax.pad(x, lowest, ((0, 0, 0), (top, bottom, 0), (left, right, 0), (0, 0, 0)))
-    rows, columns = ((size - window) // stride + 1 for size in x.shape[1:3])
-    taps = (
-        x[:, i : i + stride * (rows - 1) + 1 : stride, j : j + stride * (columns - 1) + 1 : stride]
-        for i in range(window)
-        for j in range(window)
-    )
-    return functools.reduce(_first_maximum, taps)
+    return functools.reduce(_first_maximum, _pool_taps(x, window, stride, pads, -jnp.inf))
 
 
 def _first_maximum(a: jax.Array, b: jax.Array) -> jax.Array:
@@ -191,11 +182,33 @@ def _first_maximum(a: jax.Array, b: jax.Array) -> jax.Array:
 
 
 def avg_pool(x: jax.Array, window: int, stride: int | None = None, padding: PoolPadding = "VALID") -> jax.Array:
-    """Mean over `window` x `window` pixels of `x` [batch, height, width, channels]; padding does not count."""
+    """Mean over `window` x `window` pixels of `x` [batch, height, width, channels]; padding does not count.
+
+    Summed in float32. On CPU strided slices are summed, which keeps NaN, see `spatial_mean`.
+    """
     stride = stride or window
     pads: Any = _pool_pads(x, window, stride, padding)  # Flax annotates str and takes pairs too
-    mean = nn.avg_pool(x, (window, window), (stride, stride), padding=pads, count_include_pad=False)
-    return mean.astype(x.dtype)  # Flax counts in float32
+    if jax.default_backend() != "cpu":
+        mean = nn.avg_pool(x, (window, window), (stride, stride), padding=pads, count_include_pad=False)
+        return mean.astype(x.dtype)  # Flax counts in float32
+    wide = x.astype(_wide(x.dtype))
+    sums = functools.reduce(operator.add, _pool_taps(wide, window, stride, pads, 0.0))
+    inside = jnp.ones((1, *x.shape[1:3], 1), wide.dtype)
+    counts = functools.reduce(operator.add, _pool_taps(inside, window, stride, pads, 0.0))
+    return (sums / counts).astype(x.dtype)
+
+
+def _wide(dtype: Dtype) -> Dtype:
+    return jnp.promote_types(dtype, jnp.float32)
+
+
+def _pool_taps(
+    x: jax.Array, window: int, stride: int, pads: Sequence[tuple[int, int]], outside: float
+) -> Iterator[jax.Array]:
+    """What each place of the windows sees, in row order: `window`^2 arrays [batch, rows, columns, channels]."""
+    x = jax.lax.pad(x, jnp.array(outside, x.dtype), ((0, 0, 0), *((*pad, 0) for pad in pads), (0, 0, 0)))
+    rows, columns = (max(0, stride * (windows_along(size, window, stride) - 1) + 1) for size in x.shape[1:3])
+    return (x[:, i : i + rows : stride, j : j + columns : stride] for i in range(window) for j in range(window))
 
 
 def _pool_pads(x: jax.Array, window: int, stride: int, padding: PoolPadding) -> list[tuple[int, int]]:
@@ -422,7 +435,7 @@ def spatial_mean(x: jax.Array) -> jax.Array:
     batch, height, width, channels = x.shape
     ones = jnp.ones(height * width, x.dtype)
     pixels = x.reshape(batch, height * width, channels)
-    sums = jnp.einsum("bpc,p->bc", pixels, ones, precision="highest", preferred_element_type=jnp.float32)
+    sums = jnp.einsum("bpc,p->bc", pixels, ones, precision="highest", preferred_element_type=_wide(x.dtype))
     return (sums / (height * width)).astype(x.dtype)
 
 

@@ -25,7 +25,8 @@ the features (the width multiplier). v1 cuts the product to an integer; v2 takes
 
 - `mobilenet`: Keras. Maps are halved with a pixel of padding at the bottom and the right, the logits are a 1x1
   convolution. Further knobs are Tables 4 and 5: `separable=False` (regular convolutions), and fewer `blocks`.
-- `mobilenet_v2`: Keras, with SAME padding; features are cut to integers before they are rounded. `linear=False` and `residual=False` are Figure 6.
+- `mobilenet_v2`: Keras, with SAME padding; features are cut to integers before they are rounded. `linear=False` and
+  `residual=False` are Figure 6.
 - `mobilenet_v2.torchvision`: a pixel of padding on every side, 20 % dropout.
 """
 
