@@ -16,6 +16,7 @@ from zoo import (
     abstract_init,
     abstract_params,
     apply,
+    assert_every_parameter_learns,
     hasty,
     images_of,
     initialized,
@@ -426,6 +427,12 @@ def test_drop_path_rate_may_be_traced():
     assert jax.eval_shape(whole, network, images, jnp.float32(0.1)).shape == (2, 5)
     with pytest.raises(InvalidRngError):
         abstract_apply(model, images, train=True, rngs=None, mutable=["batch_stats", "aux_logits"])
+
+
+def test_every_parameter_learns():
+    """Every parameter, those of the auxiliary head too, gets a finite gradient that is not all zero."""
+    model = tiny("nasnet_cifar10", auxiliary_regions=2)
+    assert_every_parameter_learns(model, initialized(model, 12), random_images(12, 12))
 
 
 def test_dropout():

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from xxnet_jax.models.convolution import xla_convolutions
+from xxnet_jax.models.convolution import plain_operations
 
 
 def count_macs(model: nn.Module, input_shape: tuple[int, int, int]) -> int:
@@ -23,7 +23,7 @@ def count_macs(model: nn.Module, input_shape: tuple[int, int, int]) -> int:
     """
     images = jax.ShapeDtypeStruct((1, *input_shape), jnp.float32)
     variables = jax.eval_shape(lambda key, x: model.init(key, x, train=False), jax.random.key(0), images)
-    with xla_convolutions():
+    with plain_operations():
         traced = jax.make_jaxpr(lambda v, x: model.apply(v, x, train=False))(variables, images)
     return _macs_of(traced.jaxpr)
 

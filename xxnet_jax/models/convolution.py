@@ -40,7 +40,7 @@ def convolve(
     """
     dilations = (options.get(name) or (1,) for name in ("lhs_dilation", "rhs_dilation"))
     plain = kernel.ndim == 4 and all(set(dilation) == {1} for dilation in dilations)
-    if plain and jax.default_backend() == "cpu" and not _always_xla.get():
+    if plain and for_cpu():
         size, steps = kernel.shape[:2], (strides[0], strides[1])
         pads = jax.lax.padtype_to_pads(inputs.shape[1:3], size, steps, padding) if isinstance(padding, str) else padding
         lowering = _cpu_lowering(inputs.shape, kernel.shape, tuple(pads), steps, options.get("feature_group_count", 1))
@@ -49,17 +49,22 @@ def convolve(
     return jax.lax.conv_general_dilated(inputs, kernel, strides, padding, **options)
 
 
-_always_xla = contextvars.ContextVar("_always_xla", default=False)
+_plain = contextvars.ContextVar("_plain", default=False)
+
+
+def for_cpu() -> bool:
+    """Whether to write things as they run well on CPU: it is the backend, and nobody asked for `plain_operations`."""
+    return jax.default_backend() == "cpu" and not _plain.get()
 
 
 @contextlib.contextmanager
-def xla_convolutions() -> Iterator[None]:
-    """What is traced within has XLA's convolution everywhere, on CPU too: for comparison, and to count operations."""
-    token = _always_xla.set(True)
+def plain_operations() -> Iterator[None]:
+    """What is traced within has plain convolutions, pools and means on CPU too: for comparison, and to count them."""
+    token = _plain.set(True)
     try:
         yield
     finally:
-        _always_xla.reset(token)
+        _plain.reset(token)
 
 
 class Conv(nn.Conv):

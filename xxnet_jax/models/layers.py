@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from flax.linen.dtypes import promote_dtype
 
 from xxnet_jax.errors import InvalidArgument, UnknownName
-from xxnet_jax.models.convolution import Conv, Padding, convolve
+from xxnet_jax.models.convolution import Conv, Padding, convolve, for_cpu
 
 Dtype = Any
 Pooling = Literal["avg", "max"] | None
@@ -172,7 +172,7 @@ def max_pool(x: jax.Array, window: int, stride: int | None = None, padding: Pool
     """
     stride = stride or window
     pads: Any = _pool_pads(x, window, stride, padding)
-    if jax.default_backend() != "cpu":
+    if not for_cpu():
         return nn.max_pool(x, (window, window), strides=(stride, stride), padding=pads)
     return functools.reduce(_first_maximum, _pool_taps(x, window, stride, pads, -jnp.inf))
 
@@ -188,7 +188,7 @@ def avg_pool(x: jax.Array, window: int, stride: int | None = None, padding: Pool
     """
     stride = stride or window
     pads: Any = _pool_pads(x, window, stride, padding)  # Flax annotates str and takes pairs too
-    if jax.default_backend() != "cpu":
+    if not for_cpu():
         mean = nn.avg_pool(x, (window, window), (stride, stride), padding=pads, count_include_pad=False)
         return mean.astype(x.dtype)  # Flax counts in float32
     wide = x.astype(_wide(x.dtype))
@@ -430,7 +430,7 @@ def spatial_mean(x: jax.Array) -> jax.Array:
     On CPU the sum is a matrix product: XLA would fuse a plain one with the ReLU before it, and that loses NaN, so that
     a network which has diverged would seem to give numbers (jax 0.10 to 0.12).
     """
-    if jax.default_backend() != "cpu":
+    if not for_cpu():
         return x.mean(axis=(1, 2))
     batch, height, width, channels = x.shape
     ones = jnp.ones(height * width, x.dtype)

@@ -136,6 +136,8 @@ class Place(NamedTuple):
     number: str  # in Keras's names
     slim: str  # name of the endpoint in TF-Slim
     filters: int
+    skipped: bool = False  # the next cell sees as p what this one sees
+    has_head: bool = False  # the auxiliary head stands behind it
 
 
 class NASNet(Network):
@@ -152,7 +154,7 @@ class NASNet(Network):
         filter_multiplier: of the features wherever the map is halved.
         stem: "imagenet" (3x3/2 without padding and two reduction cells) or "cifar" (3x3).
         stem_features: of the convolution.
-        skip_reduction: the cell behind a reduction sees the cell before the last but one as p, not the last but one.
+        skip_reduction: the cell behind a reduction takes as p what that had as p, not what it had as x.
         pool_zeros: pools ("avg", "max") of a reduction cell for which zeros around h count.
         norm: batch normalization.
         drop_path_rate: share of the training images for which an operation of the last cell is left out; it grows
@@ -182,7 +184,7 @@ class NASNet(Network):
     skip_reduction: bool = False
     pool_zeros: tuple[Literal["avg", "max"], ...] = ("avg", "max")
     norm: Norm = Norm(momentum=0.9997, epsilon=1e-3)
-    drop_path_rate: float = 0.0
+    drop_path_rate: float | jax.Array = 0.0
     dropout_rate: float = 0.0
     auxiliary_head: bool = False
     auxiliary_regions: int = 4
@@ -222,11 +224,10 @@ class NASNet(Network):
                 name=f"{place.kind}_{place.number}",
             )
             before, x = x, cell(x, previous, train=train)
-            if not (reduces and self.skip_reduction and place.number.startswith("reduce")):
-                previous = before
+            previous = previous if place.skipped else before
             larger = reduces
             yield place.slim if self.names == "slim" else f"{place.kind}_concat_{place.number}", x
-            if place.slim == f"Cell_{2 * self.cells - 1}":
+            if place.has_head:
                 self._auxiliary_head(x, train=train)
         yield "relu", nn.relu(x)
 
@@ -254,10 +255,12 @@ class NASNet(Network):
             yield Place("reduction", "stem_2", "Stem", filters // multiplier)
         for stage in range(3):
             wide = filters * multiplier**stage
+            first, last = stage * count, (stage + 1) * count - 1
             if stage:
-                yield Place("reduction", f"reduce_{stage * count}", f"Reduction_Cell_{stage - 1}", wide)
-            for index in range(stage * count, (stage + 1) * count):
-                yield Place("normal", f"{index + (stage > 0)}", f"Cell_{index}", wide)
+                yield Place("reduction", f"reduce_{first}", f"Reduction_Cell_{stage - 1}", wide, self.skip_reduction)
+            for index in range(first, last + 1):
+                has_head = stage == 1 and index == last
+                yield Place("normal", f"{index + (stage > 0)}", f"Cell_{index}", wide, has_head=has_head)
 
     def _auxiliary_head(self, x: jax.Array, *, train: bool) -> None:
         has_logits = self.num_classes is not None and self.final_endpoint is None
@@ -300,7 +303,7 @@ class Cell(nn.Module):
     stride: int
     adjust: Literal["project", "halve"] | None
     pool_zeros: tuple[Literal["avg", "max"], ...]
-    drop_path_rate: float
+    drop_path_rate: float | jax.Array
     norm: Norm
     start: Initialization
     dtype: Dtype = jnp.float32
