@@ -29,6 +29,7 @@ from zoo import (
 
 import xxnet_jax as xx
 from xxnet_jax.models import count_parameters, nasnet
+from xxnet_jax.models.convolution import plain_operations
 from xxnet_jax.models.layers import Norm
 from xxnet_jax.models.nasnet import NORMAL, REDUCTION, AuxiliaryHead, Cell, FactorizedReduction
 
@@ -318,8 +319,7 @@ def test_reduction_cell(height: int, width: int, pool_zeros: Any):
 
 def test_odd_features_of_a_factorized_reduction():
     """An odd number of features is divided into two parts that differ by one."""
-    x = np.zeros((1, 5, 5, 3), np.float32)
-    params = randomly(FactorizedReduction(7, NORM, KERAS), x)["params"]
+    params = randomly(FactorizedReduction(7, NORM, KERAS), np.zeros((1, 5, 5, 3), np.float32))["params"]
     assert [params[name]["kernel"].shape[-1] for name in ("conv_1", "conv_2")] == [3, 4]
 
 
@@ -344,8 +344,8 @@ def test_auxiliary_head():
 def test_auxiliary_logits():
     """They are there while training only, float32, from the last cell before the second reduction."""
     model = tiny("nasnet_mobile.slim", auxiliary_regions=2, dtype=jnp.bfloat16)
-    images = images_of(32)
-    logits, state = abstract_apply(model, images, train=True, mutable=["batch_stats", "aux_logits"])
+    images, mutable = images_of(32), ["batch_stats", "aux_logits"]
+    logits, state = abstract_apply(model, images, train=True, mutable=mutable)
     assert {(leaf.shape, leaf.dtype) for leaf in (logits, state["aux_logits"]["heads"]["aux"])} == {
         ((2, 5), np.dtype(np.float32))
     }
@@ -356,8 +356,9 @@ def test_auxiliary_logits():
     chex.assert_trees_all_equal_shapes_and_dtypes(inference, training)
 
 
-def spy(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The drop path rates of all cells that are made from now on."""
+@pytest.mark.parametrize(("name", "cells", "last"), [("nasnet_large.slim", 22, 0.3), ("nasnet_cifar10", 20, 0.4)])
+def test_drop_path_grows_with_depth(name: str, cells: int, last: float, monkeypatch: pytest.MonkeyPatch):
+    """TF-Slim keeps a path of cell i of n with probability 1 - (i + 1) / n * rate; stem and reduction cells count."""
     rates = []
 
     def noted(*arguments: Any, drop_path_rate: float, **options: Any) -> Cell:
@@ -365,13 +366,6 @@ def spy(monkeypatch: pytest.MonkeyPatch) -> list[float]:
         return Cell(*arguments, drop_path_rate=drop_path_rate, **options)
 
     monkeypatch.setattr(nasnet, "Cell", noted)
-    return rates
-
-
-@pytest.mark.parametrize(("name", "cells", "last"), [("nasnet_large.slim", 22, 0.3), ("nasnet_cifar10", 20, 0.4)])
-def test_drop_path_grows_with_depth(name: str, cells: int, last: float, monkeypatch: pytest.MonkeyPatch):
-    """TF-Slim keeps a path of cell i of n with probability 1 - (i + 1) / n * rate; stem and reduction cells count."""
-    rates = spy(monkeypatch)
     trace(xx.create_model(name), images_of(32), train=False)
     np.testing.assert_allclose(rates, last * np.arange(1, cells + 1) / cells)
 
@@ -432,7 +426,8 @@ def test_drop_path_rate_may_be_traced():
 def test_every_parameter_learns():
     """Every parameter, those of the auxiliary head too, gets a finite gradient that is not all zero."""
     model = tiny("nasnet_cifar10", auxiliary_regions=2)
-    assert_every_parameter_learns(model, initialized(model, 12), random_images(12, 12))
+    with plain_operations():  # compiles sooner
+        assert_every_parameter_learns(model, initialized(model, 12), random_images(12, 12))
 
 
 def test_dropout():
@@ -471,12 +466,18 @@ def test_bad_penultimate_filters(filters: int, multiplier: int, least: int):
         abstract_init(tiny(penultimate_filters=filters, filter_multiplier=multiplier), images_of(32))
 
 
-def test_bad_knobs():
-    """No cells, or an unknown initialization, are ValueErrors."""
-    with pytest.raises(ValueError, match="cells must be positive, not 2 and 0"):
-        abstract_init(tiny(cells=0), images_of(32))
-    with pytest.raises(ValueError, match="kears"):
-        abstract_init(tiny(initialization="kears"), images_of(32))
+@pytest.mark.parametrize(
+    ("knob", "value", "message"),
+    [
+        ("cells", 0, "cells must be positive, not 2 and 0"),
+        ("drop_path_rate", 1.0, "less than 1, not 1.0"),
+        ("initialization", "kears", "did you mean keras"),
+    ],
+)
+def test_bad_knobs(knob: str, value: Any, message: str):
+    """A value that makes no sense is a ValueError that says so."""
+    with pytest.raises(ValueError, match=message):
+        abstract_init(tiny(**{knob: value}), images_of(32))
 
 
 @pytest.mark.parametrize(

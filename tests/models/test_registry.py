@@ -243,12 +243,12 @@ class Plain(Network):
 def test_register(monkeypatch: pytest.MonkeyPatch):
     """A registered class is built with the knobs it was registered with, unless the caller gives others."""
     monkeypatch.setattr(registry, "_REGISTRY", dict(registry._REGISTRY))
-    info = replace(xx.model_info("lenet5"), name="plain.wide", num_classes=3)
+    info = replace(xx.model_info("lenet5"), name="flat.wide", num_classes=3)
     xx.register(info, Plain, width=2)
-    assert xx.list_models("plain*") == ["plain.wide"]
-    assert xx.model_info("plain.wide") is info
-    assert xx.create_model("plain.wide") == Plain(num_classes=3, width=2)
-    assert xx.create_model("plain.wide", num_classes=5, width=7) == Plain(num_classes=5, width=7)
+    assert xx.list_models("flat*") == ["flat.wide"]
+    assert xx.model_info("flat.wide") is info
+    assert xx.create_model("flat.wide") == Plain(num_classes=3, width=2)
+    assert xx.create_model("flat.wide", num_classes=5, width=7) == Plain(num_classes=5, width=7)
 
 
 def test_register_refuses_a_taken_name_and_an_unknown_knob(monkeypatch: pytest.MonkeyPatch):
@@ -259,8 +259,8 @@ def test_register_refuses_a_taken_name_and_an_unknown_knob(monkeypatch: pytest.M
         xx.register(xx.model_info("lenet5"), Plain)
     assert xx.create_model("lenet5") == before
     with pytest.raises(ValueError, match=r"widht.*did you mean width"):
-        xx.register(replace(xx.model_info("lenet5"), name="plain"), Plain, widht=2)
-    assert xx.list_models("plain") == []
+        xx.register(replace(xx.model_info("lenet5"), name="flat"), Plain, widht=2)
+    assert xx.list_models("flat") == []
 
 
 def test_list_models_patterns():

@@ -170,8 +170,8 @@ class NASNet(Network):
         names: of the endpoints, "keras" or "slim" (Cell_0, Reduction_Cell_0).
 
     Raises:
-        ValueError: the penultimate filters are no multiple of 24 times the square of the multiplier, or the images are
-            smaller than 3x3 with the stem for ImageNet.
+        ValueError: the penultimate filters are no multiple of 24 times the square of the multiplier, another knob has a
+            value that makes no sense, or the images are smaller than 3x3 with the stem for ImageNet.
     """
 
     normal: CellTable = NORMAL
@@ -194,6 +194,8 @@ class NASNet(Network):
     names: Literal["keras", "slim"] = "keras"
 
     def features(self, x: jax.Array, *, train: bool) -> Stages:
+        if isinstance(self.drop_path_rate, int | float) and not 0 <= self.drop_path_rate < 1:
+            raise InvalidArgument(f"drop_path_rate must be at least 0 and less than 1, not {self.drop_path_rate!r}")
         places = list(self._places())
         stem: dict[str, Any] = {"padding": "SAME"} if self.stem == "cifar" else {"strides": (2, 2), "padding": "VALID"}
         conv = Conv(
