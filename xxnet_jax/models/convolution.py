@@ -1,6 +1,6 @@
 """Convolution: the one place where its lowering is chosen.
 
-XLA's convolution on CPU is good at what is common and slow at the rest, up to 200 times
+XLA's convolution on CPU is good at what is common and slow at the rest, up to 77 times
 (`experiments/benchmarks/convolution.py`). There, what is slow is written as sums and matrix products; elsewhere all of
 it is XLA's. Results differ by the order of sums alone.
 """
@@ -102,21 +102,34 @@ def _cpu_lowering(
     return _patch_product if larger_than_the_image or few_weights or channels >= MANY_CHANNELS else None
 
 
-def _taps(images: jax.Array, kernel: jax.Array, strides: tuple[int, int], pads: Pads) -> list[jax.Array]:
-    """What each weight of a kernel sees, in row order: height * width arrays [batch, rows, columns, channels]."""
-    images = jax.lax.pad(images, jnp.zeros((), images.dtype), ((0, 0, 0), *((*pad, 0) for pad in pads), (0, 0, 0)))
-    height, width = kernel.shape[:2]
-    last_row, last_column = (n - k for n, k in zip(images.shape[1:3], (height, width), strict=True))
+def shifted(
+    images: jax.Array,
+    size: Sequence[int],
+    strides: Sequence[int],
+    pads: Sequence[tuple[int, int]],
+    outside: float = 0.0,
+) -> list[jax.Array]:
+    """What each place of a window sees, in row order: height * width arrays [batch, rows, columns, channels].
+
+    Args:
+        images: [batch, height, width, channels].
+        size: height and width of the window.
+        strides: of rows and columns.
+        pads: pixels before and after rows and columns.
+        outside: their value.
+    """
+    padding = ((0, 0, 0), *((*pad, 0) for pad in pads), (0, 0, 0))
+    images = jax.lax.pad(images, jnp.array(outside, images.dtype), padding)
+    height, width = size
+    rows, columns = (max(0, n - k + 1) for n, k in zip(images.shape[1:3], size, strict=True))  # where windows begin
     return [
-        images[:, i : i + last_row + 1 : strides[0], j : j + last_column + 1 : strides[1]]
-        for i in range(height)
-        for j in range(width)
+        images[:, i : i + rows : strides[0], j : j + columns : strides[1]] for i in range(height) for j in range(width)
     ]
 
 
 def _patch_product(images: jax.Array, kernel: jax.Array, strides: tuple[int, int], pads: Pads) -> jax.Array:
     """One matrix product with the patches of the images."""
-    taps = _taps(images, kernel, strides, pads)
+    taps = shifted(images, kernel.shape[:2], strides, pads)
     patches = taps[0] if len(taps) == 1 else jnp.stack(taps, axis=3)
     batch, rows, columns = patches.shape[:3]
     weights = kernel.reshape(-1, kernel.shape[-1])
@@ -127,7 +140,7 @@ def _depthwise(images: jax.Array, kernel: jax.Array, strides: tuple[int, int], p
     """A group per channel: a sum of weighted shifted images."""
     channels = images.shape[-1]
     weights = kernel.reshape(-1, 1, 1, 1, channels, kernel.shape[-1] // channels)
-    taps = _taps(images, kernel, strides, pads)
+    taps = shifted(images, kernel.shape[:2], strides, pads)
     y = functools.reduce(operator.add, (tap[..., None] * weight for tap, weight in zip(taps, weights, strict=True)))
     return y.reshape(*y.shape[:3], -1)
 
@@ -136,7 +149,7 @@ def _grouped_product(
     images: jax.Array, kernel: jax.Array, strides: tuple[int, int], pads: Pads, *, groups: int
 ) -> jax.Array:
     """One product with patches for each group, in a batch."""
-    patches = jnp.stack(_taps(images, kernel, strides, pads), axis=3)
+    patches = jnp.stack(shifted(images, kernel.shape[:2], strides, pads), axis=3)
     batch, rows, columns, taps, channels = patches.shape
     patches = patches.reshape(-1, taps, groups, channels // groups)
     y = jnp.einsum("ptgc,tcgf->pgf", patches, kernel.reshape(taps, channels // groups, groups, -1))

@@ -52,7 +52,7 @@ from xxnet_jax.errors import InvalidArgument
 from xxnet_jax.models.layers import (
     BatchNorm,
     ConvUnit,
-    Initializer,
+    Initialization,
     Network,
     Norm,
     Stages,
@@ -65,16 +65,7 @@ from xxnet_jax.models.layers import (
     smallest_side,
     windows_along,
 )
-from xxnet_jax.models.registry import ModelInfo, Variants, register_variants
-
-
-@dataclass(frozen=True)
-class Initialization:
-    """Initializers of convolutions and of the classifier."""
-
-    conv: Initializer
-    dense: Initializer
-
+from xxnet_jax.models.registry import ModelInfo, Variants, counts, register_variants
 
 INITIALIZERS: dict[str, Initialization] = {
     "glorot_uniform": Initialization(glorot_uniform(), glorot_uniform()),  # Keras
@@ -103,18 +94,7 @@ class ScaledBatchNorm(BatchNorm):
 class ScaledNorm(Norm):
     """The normalization of the notes' XXNet, see `ScaledBatchNorm`; attributes as in `Norm`."""
 
-    def layer(
-        self, *, train: bool, name: str, scale_init: Initializer = nn.initializers.ones, **dtypes: Any
-    ) -> BatchNorm:
-        return ScaledBatchNorm(
-            use_running_average=not train,
-            momentum=self.momentum,
-            epsilon=self.epsilon,
-            use_scale=self.scale,
-            scale_init=scale_init,
-            name=name,
-            **dtypes,
-        )
+    kind = ScaledBatchNorm
 
 
 class DenseNet(Network):
@@ -275,12 +255,8 @@ _CIFAR: dict[str, Any] = {
 _FROM_TORCH: dict[str, Any] = {"norm": Norm(momentum=0.9, epsilon=1e-5), "initialization": "torch"}
 
 
-def _facts(parameters: int, statistics: int, **facts: Any) -> dict[str, Any]:
-    return {"parameters": parameters, "total_parameters": parameters + statistics, **facts}
-
-
 def _cifar_facts(parameters: int, statistics: int) -> dict[str, Any]:
-    return _facts(parameters, statistics, **_CIFAR)
+    return counts(parameters, statistics, **_CIFAR)
 
 
 def _cifar(depth: int, growth_rate: int, **knobs: Any) -> dict[str, Any]:
@@ -307,15 +283,15 @@ def _bc(depth: int, growth_rate: int) -> dict[str, Any]:
 # name: (facts that differ from densenet121's, knobs)
 VARIANTS: Variants = {
     "densenet121": ({}, {}),
-    "densenet169": (_facts(14_149_480, 158_400), {"depths": (6, 12, 32, 32)}),
-    "densenet201": (_facts(20_013_928, 229_056), {"depths": (6, 12, 48, 32)}),
-    "densenet264": (_facts(33_337_704, 398_528), {"depths": (6, 12, 64, 48), **_FROM_TORCH}),
+    "densenet169": (counts(14_149_480, 158_400), {"depths": (6, 12, 32, 32)}),
+    "densenet201": (counts(20_013_928, 229_056), {"depths": (6, 12, 48, 32)}),
+    "densenet264": (counts(33_337_704, 398_528), {"depths": (6, 12, 64, 48), **_FROM_TORCH}),
     "densenet161": (
-        _facts(28_681_000, 219_936),
+        counts(28_681_000, 219_936),
         {"depths": (6, 12, 36, 24), "growth_rate": 48, "stem_features": 96, **_FROM_TORCH},
     ),
     "densenet121.xxnet": (
-        _facts(
+        counts(
             8_062_504,
             83_648,
             preprocessing="unit",

@@ -219,8 +219,7 @@ class GoogLeNet(Network):
         return functools.partial(brick, norm=self.norm, kernel_init=kernel_init, **self.dtypes)
 
     def _auxiliary_head(self, module: str, x: jax.Array, *, train: bool) -> None:
-        has_logits = self.num_classes is not None and self.final_endpoint is None
-        if module not in self.auxiliary_heads or not has_logits or not (train or self.is_initializing()):
+        if module not in self.auxiliary_heads or not self.runs_auxiliary_heads(train=train):
             return
         name = f"aux{self.auxiliary_heads.index(module) + 1}"
         assert self.num_classes is not None

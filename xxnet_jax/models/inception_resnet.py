@@ -216,8 +216,7 @@ class InceptionResNet(Network):
         return x
 
     def _auxiliary_head(self, x: jax.Array, *, train: bool) -> None:
-        has_logits = self.num_classes is not None and self.final_endpoint is None
-        if not self.auxiliary_head or not has_logits or not (train or self.is_initializing()):
+        if not self.auxiliary_head or not self.runs_auxiliary_heads(train=train):
             return
         assert self.num_classes is not None
         head = AuxiliaryHead(self.num_classes, self.unit, self.kernel_init, **self.dtypes, name="aux")

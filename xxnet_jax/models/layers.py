@@ -9,7 +9,7 @@ import itertools
 import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 import flax.linen as nn
 import jax
@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from flax.linen.dtypes import promote_dtype
 
 from xxnet_jax.errors import InvalidArgument, UnknownName
-from xxnet_jax.models.convolution import Conv, Padding, convolve, for_cpu
+from xxnet_jax.models.convolution import Conv, Padding, convolve, for_cpu, shifted
 
 Dtype = Any
 Pooling = Literal["avg", "max"] | None
@@ -93,6 +93,11 @@ class Network(nn.Module):
         """Publish activation `x` under `name` in the collection `intermediates`, and return it."""
         self._publish("intermediates", "endpoints", name, x)
         return x
+
+    def runs_auxiliary_heads(self, *, train: bool) -> bool:
+        """Whether auxiliary heads run: while training, and to get their parameters; never without logits."""
+        has_logits = self.num_classes is not None and self.final_endpoint is None
+        return has_logits and (train or self.is_initializing())
 
     def auxiliary(self, name: str, logits: jax.Array) -> None:
         """Publish the logits of an auxiliary head in the collection `aux_logits`, as float32."""
@@ -174,7 +179,7 @@ def max_pool(x: jax.Array, window: int, stride: int | None = None, padding: Pool
     pads: Any = _pool_pads(x, window, stride, padding)
     if not for_cpu():
         return nn.max_pool(x, (window, window), strides=(stride, stride), padding=pads)
-    return functools.reduce(_first_maximum, _pool_taps(x, window, stride, pads, -jnp.inf))
+    return functools.reduce(_first_maximum, shifted(x, (window, window), (stride, stride), pads, -jnp.inf))
 
 
 def _first_maximum(a: jax.Array, b: jax.Array) -> jax.Array:
@@ -192,23 +197,15 @@ def avg_pool(x: jax.Array, window: int, stride: int | None = None, padding: Pool
         mean = nn.avg_pool(x, (window, window), (stride, stride), padding=pads, count_include_pad=False)
         return mean.astype(x.dtype)  # Flax counts in float32
     wide = x.astype(_wide(x.dtype))
-    sums = functools.reduce(operator.add, _pool_taps(wide, window, stride, pads, 0.0))
     inside = jnp.ones((1, *x.shape[1:3], 1), wide.dtype)
-    counts = functools.reduce(operator.add, _pool_taps(inside, window, stride, pads, 0.0))
+    sums, counts = (
+        functools.reduce(operator.add, shifted(y, (window, window), (stride, stride), pads)) for y in (wide, inside)
+    )
     return (sums / counts).astype(x.dtype)
 
 
 def _wide(dtype: Dtype) -> Dtype:
     return jnp.promote_types(dtype, jnp.float32)
-
-
-def _pool_taps(
-    x: jax.Array, window: int, stride: int, pads: Sequence[tuple[int, int]], outside: float
-) -> Iterator[jax.Array]:
-    """What each place of the windows sees, in row order: `window`^2 arrays [batch, rows, columns, channels]."""
-    x = jax.lax.pad(x, jnp.array(outside, x.dtype), ((0, 0, 0), *((*pad, 0) for pad in pads), (0, 0, 0)))
-    rows, columns = (max(0, stride * (windows_along(size, window, stride) - 1) + 1) for size in x.shape[1:3])
-    return (x[:, i : i + rows : stride, j : j + columns : stride] for i in range(window) for j in range(window))
 
 
 def _pool_pads(x: jax.Array, window: int, stride: int, padding: PoolPadding) -> list[tuple[int, int]]:
@@ -262,6 +259,14 @@ def initializer(name: str, known: Mapping[str, Start]) -> Start:
     return known[name]
 
 
+@dataclass(frozen=True)
+class Initialization:
+    """Initializers of convolutions and of the classifier."""
+
+    conv: Initializer
+    dense: Initializer
+
+
 class BatchNorm(nn.BatchNorm):
     """`flax.linen.BatchNorm` (parameters `scale`, `bias`; statistics `mean`, `var`), the one of every network.
 
@@ -280,6 +285,8 @@ class Norm:
         scale: whether there is a scale (gamma); there always is a bias (beta).
     """
 
+    kind: ClassVar[type[BatchNorm]] = BatchNorm
+
     momentum: float = 0.99
     epsilon: float = 1e-3
     scale: bool = True
@@ -288,7 +295,7 @@ class Norm:
         self, *, train: bool, name: str, scale_init: Initializer = nn.initializers.ones, **dtypes: Any
     ) -> BatchNorm:
         """The normalization as a layer of a network."""
-        return BatchNorm(
+        return self.kind(
             use_running_average=not train,
             momentum=self.momentum,
             epsilon=self.epsilon,

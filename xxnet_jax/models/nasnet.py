@@ -265,8 +265,7 @@ class NASNet(Network):
                 yield Place("normal", f"{index + (stage > 0)}", f"Cell_{index}", wide, has_head=has_head)
 
     def _auxiliary_head(self, x: jax.Array, *, train: bool) -> None:
-        has_logits = self.num_classes is not None and self.final_endpoint is None
-        if not self.auxiliary_head or not has_logits or not (train or self.is_initializing()):
+        if not self.auxiliary_head or not self.runs_auxiliary_heads(train=train):
             return
         assert self.num_classes is not None
         head = AuxiliaryHead(

@@ -73,6 +73,11 @@ def register(info: ModelInfo, network: type[Network], **knobs: Any) -> None:
 Variants = Mapping[str, tuple[dict[str, Any], dict[str, Any]]]
 
 
+def counts(parameters: int, statistics: int, **facts: Any) -> dict[str, Any]:
+    """Facts of a variant from its trainable parameters and running statistics, and further `facts`."""
+    return {"parameters": parameters, "total_parameters": parameters + statistics, **facts}
+
+
 def register_variants(info: ModelInfo, network: type[Network], variants: Variants) -> None:
     """Register `network` under each name of `variants`: name -> (facts that differ from `info`, knobs).
 

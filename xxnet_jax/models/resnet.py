@@ -43,7 +43,6 @@ Huang et al., 2016), `gated` (highway gates; Srivastava et al., 2015, in the for
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 import flax.linen as nn
@@ -56,7 +55,7 @@ from xxnet_jax.models.layers import (
     Conv,
     ConvReluNorm,
     ConvUnit,
-    Initializer,
+    Initialization,
     Network,
     Norm,
     Padding,
@@ -68,16 +67,7 @@ from xxnet_jax.models.layers import (
     max_pool,
     mean_of_windows,
 )
-from xxnet_jax.models.registry import ModelInfo, Variants, register_variants
-
-
-@dataclass(frozen=True)
-class Initialization:
-    """Initializers of convolutions and of the classifier."""
-
-    conv: Initializer
-    dense: Initializer
-
+from xxnet_jax.models.registry import ModelInfo, Variants, counts, register_variants
 
 INITIALIZERS: dict[str, Initialization] = {
     "glorot_uniform": Initialization(glorot_uniform(), glorot_uniform()),  # Keras
@@ -389,16 +379,12 @@ _FROM_NOTES: dict[str, Any] = {
 }
 
 
-def _facts(parameters: int, statistics: int, **facts: Any) -> dict[str, Any]:
-    return {"parameters": parameters, "total_parameters": parameters + statistics, **facts}
-
-
 def _torch_facts(parameters: int, statistics: int, **facts: Any) -> dict[str, Any]:
-    return _facts(parameters, statistics, **{"preprocessing": "torch", "deviations": (), **facts})
+    return counts(parameters, statistics, **{"preprocessing": "torch", "deviations": (), **facts})
 
 
 def _cifar_facts(parameters: int, statistics: int, **facts: Any) -> dict[str, Any]:
-    return _facts(parameters, statistics, **{**_CIFAR, **facts})
+    return counts(parameters, statistics, **{**_CIFAR, **facts})
 
 
 # name: (facts that differ from resnet50's, knobs)
@@ -406,36 +392,36 @@ VARIANTS: Variants = {
     "resnet18": (_torch_facts(11_689_512, 9_600), _imagenet(18, **_FROM_TORCH)),
     "resnet34": (_torch_facts(21_797_672, 17_024), _imagenet(34, **_FROM_TORCH)),
     "resnet50": ({}, _imagenet(50, **_FROM_KERAS)),
-    "resnet101": (_facts(44_601_832, 105_344), _imagenet(101, **_FROM_KERAS)),
-    "resnet152": (_facts(60_268_520, 151_424), _imagenet(152, **_FROM_KERAS)),
+    "resnet101": (counts(44_601_832, 105_344), _imagenet(101, **_FROM_KERAS)),
+    "resnet152": (counts(60_268_520, 151_424), _imagenet(152, **_FROM_KERAS)),
     "resnet50.torchvision": (_torch_facts(25_557_032, 53_120, deviations=_V15), _imagenet(50, **_FROM_TORCH)),
     "resnet101.torchvision": (_torch_facts(44_549_160, 105_344, deviations=_V15), _imagenet(101, **_FROM_TORCH)),
     "resnet152.torchvision": (_torch_facts(60_192_808, 151_424, deviations=_V15), _imagenet(152, **_FROM_TORCH)),
-    "resnet50.paper": (_facts(25_557_032, 53_120, deviations=()), _imagenet(50)),
-    "resnet101.paper": (_facts(44_549_160, 105_344, deviations=()), _imagenet(101)),
-    "resnet152.paper": (_facts(60_192_808, 151_424, deviations=()), _imagenet(152)),
+    "resnet50.paper": (counts(25_557_032, 53_120, deviations=()), _imagenet(50)),
+    "resnet101.paper": (counts(44_549_160, 105_344, deviations=()), _imagenet(101)),
+    "resnet152.paper": (counts(60_192_808, 151_424, deviations=()), _imagenet(152)),
     "resnet18.notebook": (
-        _facts(11_694_312, 9_600, preprocessing="unit", deviations=_SLIPS),
+        counts(11_694_312, 9_600, preprocessing="unit", deviations=_SLIPS),
         _imagenet(18, **_FROM_NOTES, linear=(1,)),
     ),
     "resnet34.notebook": (
-        _facts(21_806_184, 17_024, preprocessing="unit", deviations=_SLIPS),
+        counts(21_806_184, 17_024, preprocessing="unit", deviations=_SLIPS),
         _imagenet(34, **_FROM_NOTES, linear=(1,)),
     ),
     "resnet50.notebook": (
-        _facts(25_583_592, 53_120, preprocessing="unit", deviations=_SLIPS),
+        counts(25_583_592, 53_120, preprocessing="unit", deviations=_SLIPS),
         _imagenet(50, **_FROM_NOTES, linear=(2,)),
     ),
     "resnet101.notebook": (
-        _facts(44_601_832, 105_344, preprocessing="unit", deviations=_SLIPS),
+        counts(44_601_832, 105_344, preprocessing="unit", deviations=_SLIPS),
         _imagenet(101, **_FROM_NOTES, linear=(2,)),
     ),
     "resnet152.notebook": (
-        _facts(60_268_520, 151_424, preprocessing="unit", deviations=_SLIPS),
+        counts(60_268_520, 151_424, preprocessing="unit", deviations=_SLIPS),
         _imagenet(152, **_FROM_NOTES, linear=(2,)),
     ),
     "resnet50.xxnet": (
-        _facts(
+        counts(
             47_734_760,
             53_120,
             preprocessing="unit",
@@ -457,33 +443,33 @@ VARIANTS: Variants = {
         ),
     ),
     "resnet50v2": (
-        _facts(
+        counts(
             25_568_360, 45_440, **_V2, preprocessing="tf", deviations=("the stride is in the last block of a stage",)
         ),
         _imagenet(50, **_FROM_KERAS_V2),
     ),
     "resnet101v2": (
-        _facts(
+        counts(
             44_577_896, 97_664, **_V2, preprocessing="tf", deviations=("the stride is in the last block of a stage",)
         ),
         _imagenet(101, **_FROM_KERAS_V2),
     ),
     "resnet152v2": (
-        _facts(
+        counts(
             60_236_904, 143_744, **_V2, preprocessing="tf", deviations=("the stride is in the last block of a stage",)
         ),
         _imagenet(152, **_FROM_KERAS_V2),
     ),
     "resnext50": (
-        _facts(25_028_904, 68_224, **_RESNEXT),
+        counts(25_028_904, 68_224, **_RESNEXT),
         _imagenet(50, **_FROM_TORCH, widths=(128, 256, 512, 1024), expansion=2, groups=32, norm=_KERAS),
     ),
     "resnext101": (
-        _facts(44_177_704, 137_856, **_RESNEXT),
+        counts(44_177_704, 137_856, **_RESNEXT),
         _imagenet(101, **_FROM_TORCH, widths=(128, 256, 512, 1024), expansion=2, groups=32, norm=_KERAS),
     ),
     "resnext101_32x8d": (
-        _facts(88_791_336, 202_880, **_RESNEXT),
+        counts(88_791_336, 202_880, **_RESNEXT),
         _imagenet(101, **_FROM_TORCH, widths=(256, 512, 1024, 2048), expansion=1, groups=32),
     ),
     "wide_resnet50_2": (
