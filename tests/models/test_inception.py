@@ -29,7 +29,8 @@ from zoo import (
 
 import xxnet_jax as xx
 from xxnet_jax.models import count_parameters
-from xxnet_jax.models.inception import V2, V3, V3_KERAS, V4, VARIANTS, AuxiliaryHead, Inception, Pool, Row, Style, Unit
+from xxnet_jax.models.inception import VARIANTS, AuxiliaryHead, Inception, Style
+from xxnet_jax.models.inception_tables import V2, V3, V3_KERAS, V4, Pool, Row, Unit
 from xxnet_jax.models.layers import Conv, Norm
 
 # name: trainable parameters without the auxiliary head, those of the head, running statistics with the head's.

@@ -15,7 +15,8 @@ from zoo import apply, assert_close, images_of, largest_difference, oracle, rand
 
 import xxnet_jax as xx
 from xxnet_jax.models import Network
-from xxnet_jax.models.inception import AuxiliaryHead, Row, Style
+from xxnet_jax.models.inception import AuxiliaryHead, Style
+from xxnet_jax.models.inception_tables import Row
 from xxnet_jax.models.layers import ConvUnit, Norm
 
 pytestmark = oracle
