@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from jax.sharding import NamedSharding, PartitionSpec
 
 from xxnet_jax.data import Decoder, ImageFormat, Loader, loader, make_loader
-from xxnet_jax.data.loader import HostLoader, ResidentLoader, permutation
+from xxnet_jax.data.loader import HostLoader, ResidentLoader, draws, permutation
 from xxnet_jax.data.source import ArrayExamples, Example, StreamedExamples
 from xxnet_jax.errors import CorruptData, InvalidArgument
 
@@ -61,7 +61,8 @@ def numbers(batches: list[dict[str, np.ndarray]]) -> list[int]:
 def assert_same_batches(found: list[dict[str, np.ndarray]], expected: list[dict[str, np.ndarray]]) -> None:
     assert len(found) == len(expected)
     for one, other in zip(found, expected, strict=True):
-        assert set(one) == set(other) == {"image", "label", "mask"}
+        assert set(one) == set(other)
+        assert set(one) - {"draw"} == {"image", "label", "mask"}
         for key in one:
             assert one[key].dtype == other[key].dtype
             np.testing.assert_array_equal(one[key], other[key])
@@ -156,6 +157,20 @@ def test_with_seed_changes_the_order_alone(kind: str, seeds: tuple[int, int]):
     for one, two in zip(begun, make(kind, 20, 3, train=True, seed=old).batches(), strict=False):
         for key in one:
             np.testing.assert_array_equal(one[key], two[key])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@settings(max_examples=8)
+@given(data=st.data(), size=st.integers(1, 40), seed=st.integers(0, 1000))
+def test_draws_depend_on_seed_epoch_and_place(kind: str, data: st.DataObject, size: int, seed: int):
+    """The place in the epoch, not the size of the batches: batches of one give the same draws. Evaluation has none."""
+    batch_size = data.draw(st.integers(1, size))
+    per_epoch = size // batch_size
+    batches = read(make(kind, size, batch_size, train=True, seed=seed), 2 * per_epoch)
+    for epoch in range(2):
+        found = np.concatenate([batch["draw"] for batch in batches[epoch * per_epoch : (epoch + 1) * per_epoch]])
+        np.testing.assert_array_equal(found, draws(seed, epoch, np.arange(per_epoch * batch_size)))
+    assert all("draw" not in batch for batch in read(make(kind, size, batch_size, train=False)))
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -21,6 +21,7 @@ import train
 from PIL import Image
 
 import xxnet_jax as xx
+from xxnet_jax.errors import InvalidArgument
 from xxnet_jax.files import read_json_lines
 from xxnet_jax.optimizers import ScheduleConfig
 from xxnet_jax.training import Recipe
@@ -228,6 +229,17 @@ def test_models_are_listed(call):
     assert "lenet5.tf1" in output
     assert "lenet5.slim" not in output
     assert "dropout" in output
+
+
+def test_the_table_of_the_readme_is_up_to_date():
+    """README.md has every base name of the registry, in the table that `list_models.py --readme` writes."""
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    assert list_models.with_papers(readme, xx.list_models()) == readme
+    table = readme[readme.index("<!-- models -->") : readme.index("<!-- /models -->")]
+    for name in xx.list_models():
+        assert re.search(rf"\b{re.escape(name.split('.')[0])}\b", table)
+    with pytest.raises(InvalidArgument, match="no place"):
+        list_models.with_papers("nothing", xx.list_models())
 
 
 def test_every_recipe_has_its_facts():

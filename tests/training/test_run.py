@@ -27,8 +27,8 @@ from xxnet_jax.training.folder import RunFolder
 from xxnet_jax.training.run import recipe_optimizer
 from xxnet_jax.training.state import TrainState, create_state
 
-# Small, but with everything that must survive an interruption: dropout, averaging, a penalty, a rate that follows the
-# validation, and lines and evaluations that do not fall together.
+# Small, but with everything that must survive an interruption: dropout, augmentation, averaging, a penalty, a rate that
+# follows the validation, and lines and evaluations that do not fall together.
 SMALL = Recipe(
     model="lenet5",
     model_options={"dropout_rate": 0.3},
@@ -36,6 +36,7 @@ SMALL = Recipe(
     train_split="train[:200]",
     validation_split="validation[:64]",
     test_split="test[:64]",
+    augmentation="cifar",
     batch_size=32,
     steps=30,
     optimizer="momentum",
@@ -518,6 +519,7 @@ def test_there_is_no_run(tmp_path):
         ({"data": "digit"}, "did you mean digits"),
         ({"optimizer": "adma"}, "did you mean adam"),
         ({"preprocessing": "units"}, "did you mean unit"),
+        ({"augmentation": "cifer"}, "did you mean cifar"),
         ({"model_options": {"activtion": "relu"}}, "did you mean activation"),
         ({"train_split": "tran"}, "did you mean train"),
         ({"image_size": 8}, "smallest size is 32x32"),

@@ -3,6 +3,7 @@
 A loader gives batches in two steps. On the host it makes what differs from batch to batch: for a set that lives on the
 device that is a list of indices, for any other the decoded images. `fetch`, a pure function that belongs into the
 compiled step, then makes the batch `{"image", "label", "mask"}` of it. Both kinds of loader give the same batches.
+A training batch also has a `draw` for each example, the key of what is random about it (see `augmentation`).
 """
 
 import copy
@@ -93,6 +94,12 @@ def permutation(size: int, seed: int, epoch: int) -> np.ndarray:
     return np.random.default_rng((seed, epoch)).permutation(size).astype(np.int32)
 
 
+def draws(seed: int, epoch: int, places: np.ndarray) -> np.ndarray:
+    """A Threefry key for the example at each of `places` in an epoch, uint32 [places, 2]."""
+    word = np.random.SeedSequence((seed, epoch)).generate_state(1)[0]
+    return np.stack([np.full(len(places), word), places.astype(np.uint32)], axis=1)
+
+
 class Loader(ABC):
     """Batches of one split.
 
@@ -146,7 +153,8 @@ class Loader(ABC):
         for epoch in itertools.count(first_epoch):
             count = skip
             for batch in self.epoch_batches(epoch, skip):
-                yield batch
+                places = np.arange(count * self.batch_size, (count + 1) * self.batch_size)
+                yield batch | {"draw": draws(self.seed, epoch, places)}
                 count += 1
             if count < self.batches_per_epoch:
                 raise CorruptData(
@@ -167,7 +175,10 @@ class Loader(ABC):
     @staticmethod
     @abstractmethod
     def fetch(resident: Any, batch: Batch) -> Batch:
-        """`{"image": uint8 [batch, h, w, c], "label": int32 [batch], "mask": bool [batch]}`; pure."""
+        """`{"image": uint8 [batch, h, w, c], "label": int32 [batch], "mask": bool [batch]}`; pure.
+
+        In training also `"draw": uint32 [batch, 2]`.
+        """
 
     def index_groups(self, epoch: int, skip: int) -> list[np.ndarray]:
         """The indices of each batch of an epoch, int32 [up to batch_size], without the first `skip` batches."""
@@ -193,10 +204,11 @@ class ResidentLoader(Loader):
     def fetch(resident: Any, batch: Batch) -> Batch:
         gathered = {key: jnp.take(values, batch["index"], axis=0, mode="clip") for key, values in resident.items()}
         mask = gathered["mask"] & batch["mask"]
-        return {
+        fetched = {
             key: jnp.where(mask.reshape(-1, *[1] * (values.ndim - 1)), values, jnp.zeros((), values.dtype))
             for key, values in gathered.items()
         }
+        return fetched | {key: batch[key] for key in batch.keys() - {"index", "mask"}}
 
     def epoch_batches(self, epoch: int, skip: int) -> Iterator[Batch]:
         for index in self.index_groups(epoch, skip):

@@ -332,7 +332,8 @@ def smallest_map(layers: Sequence[Layer], side: int) -> int:
 
 _V2 = ModelInfo(
     name="inception_resnet_v2",
-    paper="Szegedy et al., Inception-v4, Inception-ResNet and the Impact of Residual Connections on Learning",
+    paper="Szegedy, Ioffe, Vanhoucke, Alemi, Inception-v4, Inception-ResNet and the Impact of Residual Connections "
+    "on Learning",
     year=2016,
     url="https://arxiv.org/abs/1602.07261",
     input_shape=(299, 299, 3),

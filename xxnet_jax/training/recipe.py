@@ -26,6 +26,8 @@ class Recipe:
         image_size: side of the images; by default the network's.
         fit: how images get that size: resize, or pad with zeros.
         preprocessing: how pixels become inputs; by default the network's.
+        augmentation: how training images are changed at random: cifar (padded by 4 zeros, cropped, mirrored) or
+            mirror; None: not at all.
         skip_corrupt: leave out images that cannot be decoded, and count them.
         resident: keep the decoded set on the device; by default when it fits.
         epochs: of training.
@@ -70,6 +72,7 @@ class Recipe:
     image_size: int | None = None
     fit: Fit = "resize"
     preprocessing: str | None = None
+    augmentation: str | None = None
     skip_corrupt: bool = False
     resident: bool | None = None
     epochs: int = 20

@@ -14,7 +14,17 @@ import numpy as np
 import optax
 from jax.sharding import Mesh, SingleDeviceSharding
 
-from xxnet_jax.data import PREPROCESSING, Decoder, ImageFormat, Source, make_loader, open_source, preprocess
+from xxnet_jax.data import (
+    AUGMENTATION,
+    PREPROCESSING,
+    Decoder,
+    ImageFormat,
+    Source,
+    augment,
+    make_loader,
+    open_source,
+    preprocess,
+)
 from xxnet_jax.data.images import fit_image
 from xxnet_jax.data.loader import Batch, Loader
 from xxnet_jax.errors import InvalidArgument, UnknownName
@@ -96,7 +106,8 @@ def _run(recipe: Recipe, folder: RunFolder, quiet: bool) -> dict[str, Any] | Loo
         average_decay=average_decay(recipe),
         accumulate=recipe.accumulate,
     )
-    train_step = CompiledTrainStep(step, input_function(loader, config.preprocessing), mesh, recipe.steps_per_call)
+    inputs = input_function(loader, config.preprocessing, recipe.augmentation)
+    train_step = CompiledTrainStep(step, inputs, mesh, recipe.steps_per_call)
 
     evaluator = functools.partial(split_evaluator, config, model, source, decoder=decoder, mesh=mesh)
     validate = evaluator(recipe.validation_split) if recipe.validation_split else None
@@ -178,6 +189,8 @@ def resolve(recipe: Recipe, source: Source) -> RunConfig:
     preprocessing = recipe.preprocessing or info.preprocessing
     if preprocessing not in PREPROCESSING:
         raise UnknownName("preprocessing", preprocessing, PREPROCESSING)
+    if recipe.augmentation is not None and recipe.augmentation not in AUGMENTATION:
+        raise UnknownName("augmentation", recipe.augmentation, AUGMENTATION)
     rows, columns = source.image_shape[:2]
     size = None if rows is None or columns is None else (rows, columns)
     return RunConfig(recipe, image_format, size, preprocessing, source.classes)
@@ -239,12 +252,16 @@ def average_decay(recipe: Recipe) -> Callable[[jax.Array], jax.Array] | None:
     return None
 
 
-def input_function(loader: Loader, preprocessing: str) -> InputFn:
-    """`(resident, batch of the loader) -> batch of the step`: fetch, then preprocess the images."""
+def input_function(loader: Loader, preprocessing: str, augmentation: str | None = None) -> InputFn:
+    """`(resident, batch of the loader) -> batch of the step`: fetch, then preprocess and augment the images."""
 
     def input_fn(resident: Any, batch: Batch) -> Batch:
-        batch = loader.fetch(resident, batch)
-        return batch | {"image": preprocess(batch["image"], preprocessing)}
+        batch = dict(loader.fetch(resident, batch))
+        draws = batch.pop("draw", None)
+        images = preprocess(batch["image"], preprocessing)
+        if augmentation is not None:
+            images = augment(images, draws, augmentation)
+        return batch | {"image": images}
 
     return input_fn
 
