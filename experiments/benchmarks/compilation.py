@@ -12,7 +12,7 @@ import contextlib
 import sys
 import time
 from dataclasses import dataclass, field
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -78,13 +78,14 @@ def step_cost(model: Network, batch_size: int, image_shape: tuple[int, int, int]
 
 def main() -> int:
     arguments = tyro.cli(Arguments, description=__doc__)
+    options: dict[str, Any] = arguments.model_options
     print(
         f"{'network':<24} {'input':>12} {'trace s':>9} {'compile s':>10} {'memory MiB':>11}   {jax.default_backend()}"
     )
     for name in arguments.models:
         height, width, channels = xx.model_info(name).input_shape
         shape = (arguments.side or height, arguments.side or width, channels)
-        model = xx.create_model(name, **arguments.model_options)  # pyright: ignore[reportArgumentType]
+        model = xx.create_model(name, **options)
         with plain_operations() if arguments.plain else contextlib.nullcontext():
             cost = step_cost(model, arguments.batch_size, shape)
         memory = "unknown" if cost.temporary is None else f"{cost.temporary / 2**20:,.0f}"
