@@ -232,12 +232,16 @@ def dropout(x: jax.Array, rate: float, *, train: bool, name: str | None = None) 
     return nn.Dropout(rate, deterministic=not train, name=name)(x)
 
 
-def drop_path(x: jax.Array, rate: float, *, train: bool) -> jax.Array:
+def drop_path(module: nn.Module, x: jax.Array, rate: float | jax.Array, *, train: bool) -> jax.Array:
     """Stochastic depth: while training, `x` of an image is zero with probability `rate`, and else 1 / (1 - rate) of it.
 
-    Draws from the rng stream "dropout" (Huang et al., 2016; they scale at test time).
+    Draws from the stream "dropout" of `module` (Huang et al., 2016; they scale at test time). The rate may be traced.
     """
-    return nn.Dropout(rate, broadcast_dims=(1, 2, 3), deterministic=not train)(x)
+    if not train or (isinstance(rate, int | float) and rate == 0):
+        return x
+    kept = jax.random.bernoulli(module.make_rng("dropout"), 1 - rate, (len(x), 1, 1, 1))
+    share = jnp.maximum(1 - rate, jnp.finfo(x.dtype).tiny)  # so that a rate of 1 has gradients of zero, not NaN
+    return jnp.where(kept, x / share.astype(x.dtype), 0)
 
 
 def keras_uniform(key: jax.Array, shape: Sequence[int], dtype: Dtype = jnp.float32) -> jax.Array:

@@ -63,6 +63,7 @@ from xxnet_jax.models.layers import (
     Stages,
     auxiliary_pool,
     avg_pool,
+    drop_path,
     dropout,
     initializer,
     max_pool,
@@ -335,7 +336,7 @@ class Cell(nn.Module):
                         y = separable(nn.relu(y), train=train)
                 case pool:
                     y = matched(self._pool(pool, y, size, stride), name)
-            return self._drop_path(y, train=train)
+            return drop_path(self, y, self.drop_path_rate, train=train)
 
         previous = self._adjusted(previous, unit, train=train)
         states = {"h": unit(nn.relu(x), "conv_1"), "p": previous}
@@ -360,14 +361,6 @@ class Cell(nn.Module):
             return pool(x, size, stride, "SAME")
         pads = jax.lax.padtype_to_pads(x.shape[1:3], (size, size), (stride, stride), "SAME")
         return pool(jnp.pad(x, ((0, 0), *pads, (0, 0))), size, stride)
-
-    def _drop_path(self, x: jax.Array, *, train: bool) -> jax.Array:
-        """As `layers.drop_path`, whose rate cannot be traced."""
-        if not train or (isinstance(self.drop_path_rate, int | float) and self.drop_path_rate == 0):
-            return x
-        keep = 1 - self.drop_path_rate
-        kept = jax.random.bernoulli(self.make_rng("dropout"), keep, (len(x), 1, 1, 1))
-        return jnp.where(kept, x / keep, 0).astype(x.dtype)
 
     @property
     def _dtypes(self) -> dict[str, Any]:

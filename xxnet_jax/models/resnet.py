@@ -225,8 +225,7 @@ class ResNet(Network):
                 y = dropout(y, self.dropout_rate, train=train)
         if self.shortcut is not None:
             shortcut = self._shortcut(f"{name}_0", x, activated, y.shape[-1], stride, train=train)
-            if rate > 0:
-                y = drop_path(y, rate, train=train)
+            y = drop_path(self, y, rate, train=train)
             if self.gated:
                 gate = self._gate(f"{name}_gate", activated, y.shape[-1], stride)
                 y, shortcut = gate * y, (1 - gate) * shortcut
