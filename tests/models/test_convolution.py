@@ -75,6 +75,28 @@ def test_lowerings_are_xlas(case: Case, padding: Any):
     np.testing.assert_allclose(many[1], 2 * many[0], rtol=0, atol=1e-5 * np.abs(many[1]).max())
 
 
+@pytest.mark.parametrize("name", [name for name, case in CASES.items() if name.startswith("depthwise")])
+def test_second_derivatives(name: str):
+    """The gradient of the norm of a gradient is XLA's."""
+    case = CASES[name]
+    random = np.random.default_rng(0)
+    x = jnp.asarray(random.normal(size=(2, *case.image)), jnp.float32)
+    kernel = jnp.asarray(random.normal(size=(*case.kernel, 1, case.features)), jnp.float32)
+    options: Any = {"dimension_numbers": LAYOUT, "feature_group_count": case.groups}
+
+    def second(function: Any) -> Any:
+        def loss(x: jax.Array, kernel: jax.Array) -> jax.Array:
+            return jnp.sum(jnp.sin(function(x, kernel, case.strides, "SAME", **options)))
+
+        def norm(x: jax.Array, kernel: jax.Array) -> jax.Array:
+            return sum((jnp.sum(g**2) for g in jax.grad(loss, argnums=(0, 1))(x, kernel)), jnp.zeros(()))
+
+        return jax.grad(norm, argnums=(0, 1))(x, kernel)
+
+    for found, expected in zip(second(convolve), second(jax.lax.conv_general_dilated), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+
+
 @pytest.mark.parametrize("options", [{"kernel_dilation": 2}, {"input_dilation": 2, "padding": 1}])
 def test_dilation_is_left_to_xla(options: Any):
     """Dilated convolutions are Flax's, layer and all."""

@@ -21,6 +21,7 @@ from xxnet_jax.models.layers import (
     avg_pool,
     check_images,
     dropout,
+    materialized,
     max_pool,
     smallest_side,
     spatial_mean,
@@ -277,6 +278,19 @@ def test_dropout(rate: float):
     np.testing.assert_array_equal(dropped(0), dropped(0))
     assert np.any(dropped(0) != dropped(1))
     np.testing.assert_array_equal(Dropped(rate).apply({}, x, train=False), x)
+
+
+def test_materialized_is_the_identity():
+    """Its value, gradient, second derivative and batches are those of x."""
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(3, 4)), jnp.float32)
+
+    def cubes(x: jax.Array) -> jax.Array:
+        return jnp.sum(materialized(x) ** 3)
+
+    np.testing.assert_array_equal(materialized(x), x)
+    np.testing.assert_allclose(jax.jit(jax.grad(cubes))(x), 3 * x**2, rtol=1e-6)
+    np.testing.assert_allclose(jax.jvp(jax.grad(cubes), (x,), (x,))[1], 6 * x**2, rtol=1e-6)
+    np.testing.assert_allclose(jax.vmap(jax.grad(cubes))(x), 3 * x**2, rtol=1e-6)
 
 
 @pytest.mark.parametrize(

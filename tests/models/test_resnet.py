@@ -345,6 +345,23 @@ def test_gates(name: str):
     assert all(np.all(gate["bias"] == -2) for gate in gates.values())
 
 
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="`materialized` does nothing elsewhere")
+def test_compiled_step_grows_linearly():
+    """Each block more adds as many instructions to a compiled gradient as the one before: XLA repeats none."""
+
+    def instructions(depth: int) -> int:
+        model = tiny("resnet20", depths=(depth,), widths=(4,))
+        variables, x = initialized(model, 8), jnp.zeros((2, 8, 8, 3))
+
+        def loss(params: Any) -> jax.Array:
+            return model.apply({**variables, "params": params}, x, train=True, mutable=["batch_stats"])[0].sum()
+
+        return str(jax.jit(jax.grad(loss)).lower(variables["params"]).compile().as_text()).count("\n")
+
+    few, some, many = map(instructions, (4, 8, 12))
+    assert many - some <= 1.02 * (some - few)
+
+
 def test_dropout_between_the_convolutions():
     """A Wide ResNet with dropout draws from "dropout" while training; without a rate it needs no key."""
     model = tiny("wide_resnet16_4", dropout_rate=0.5)

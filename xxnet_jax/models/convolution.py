@@ -137,12 +137,61 @@ def _patch_product(images: jax.Array, kernel: jax.Array, strides: tuple[int, int
 
 
 def _depthwise(images: jax.Array, kernel: jax.Array, strides: tuple[int, int], pads: Pads) -> jax.Array:
-    """A group per channel: a sum of weighted shifted images."""
-    channels = images.shape[-1]
-    weights = kernel.reshape(-1, 1, 1, 1, channels, kernel.shape[-1] // channels)
+    """A group per channel."""
+    multiplier = kernel.shape[-1] // images.shape[-1]
+    repeated = jnp.repeat(images, multiplier, axis=-1) if multiplier > 1 else images
+    return _channel_by_channel(repeated, kernel, strides, pads)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _channel_by_channel(images: jax.Array, kernel: jax.Array, strides: tuple[int, int], pads: Pads) -> jax.Array:
+    """A sum of weighted shifted images, with a kernel [height, width, 1, channels].
+
+    Its gradients are written out: by differentiation the first would be a sum of as many padded images, slow to run and
+    to compile.
+    """
     taps = shifted(images, kernel.shape[:2], strides, pads)
-    y = functools.reduce(operator.add, (tap[..., None] * weight for tap, weight in zip(taps, weights, strict=True)))
-    return y.reshape(*y.shape[:3], -1)
+    weights = kernel.reshape(-1, 1, 1, 1, kernel.shape[-1])
+    return functools.reduce(operator.add, (tap * weight for tap, weight in zip(taps, weights, strict=True)))
+
+
+def _forward(
+    images: jax.Array, kernel: jax.Array, strides: tuple[int, int], pads: Pads
+) -> tuple[Any, tuple[jax.Array, jax.Array]]:
+    return _channel_by_channel(images, kernel, strides, pads), (images, kernel)
+
+
+def _backward(
+    strides: tuple[int, int], pads: Pads, saved: tuple[jax.Array, jax.Array], gradient: jax.Array
+) -> tuple[Any, jax.Array]:
+    """Of the images: the gradient, its places set apart by the strides, seen by the kernel turned round.
+
+    Of a weight: the sum of the gradient times what the weight sees, a row of the kernel at a time, so that no more than
+    a row of shifted images is kept.
+    """
+    images, kernel = saved
+    height, width = kernel.shape[:2]
+    padding = [(0, 0, 0)]
+    for pixels, k, step, (low, _), places in zip(
+        images.shape[1:3], kernel.shape[:2], strides, pads, gradient.shape[1:3], strict=True
+    ):
+        before = k - 1 - low
+        padding.append((before, pixels + k - 1 - before - (step * (places - 1) + 1), step - 1))
+    zero = jnp.zeros((), gradient.dtype)
+    apart = jax.lax.pad(gradient, zero, (*padding, (0, 0, 0)))
+    of_images = _channel_by_channel(apart, kernel[::-1, ::-1], (1, 1), ((0, 0), (0, 0)))
+
+    padded = jax.lax.pad(images, zero, ((0, 0, 0), *((*pad, 0) for pad in pads), (0, 0, 0)))
+
+    def of_row(row: jax.Array) -> jax.Array:
+        seen = jax.lax.dynamic_slice_in_dim(padded, row, strides[0] * (gradient.shape[1] - 1) + 1, axis=1)
+        taps = shifted(seen, (1, width), strides, ((0, 0), (0, 0)))
+        return jnp.stack([jnp.sum(tap * gradient, axis=(0, 1, 2)) for tap in taps])
+
+    return of_images, jax.lax.map(of_row, jnp.arange(height)).reshape(kernel.shape)
+
+
+_channel_by_channel.defvjp(_forward, _backward)
 
 
 def _grouped_product(

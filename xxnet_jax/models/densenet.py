@@ -60,6 +60,7 @@ from xxnet_jax.models.layers import (
     avg_pool,
     dropout,
     initializer,
+    materialized,
     max_pool,
     mean_of_windows,
     smallest_side,
@@ -167,8 +168,10 @@ class DenseNet(Network):
         for number in range(1, depth + 1):
             new = layer(self.growth_rate, width, self.dropout_rate, self._unit, train, name=f"{name}_block{number}")
             outputs.append(new(*outputs))
-            x = jnp.concatenate(outputs, axis=-1)
+            x = materialized(jnp.concatenate(outputs, axis=-1))
             yield f"{name}_block{number}_concat", x
+            if not self.remat:
+                outputs = [x]
         return x
 
     def _kept(self, features: int) -> int:
@@ -204,7 +207,7 @@ class DenseNet(Network):
 class DenseLayer(nn.Module):
     """k new features from the outputs of all layers before in the block (section 3, "Composite function").
 
-    The outputs are joined here and not before: a rematerialized layer then keeps each of them once, not once for every
+    They come joined, or apart where the layer is rematerialized: it then keeps each of them once, not once for every
     layer that follows.
 
     Attributes:

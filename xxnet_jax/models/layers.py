@@ -244,6 +244,15 @@ def drop_path(module: nn.Module, x: jax.Array, rate: float | jax.Array, *, train
     return jnp.where(kept, x / share.astype(x.dtype), 0)
 
 
+def materialized(x: jax.Array) -> jax.Array:
+    """`x`, computed once: what XLA fuses on CPU does not reach across.
+
+    In a chain of sums, x + f(x) + g(x + f(x)) + ..., XLA for CPU computes earlier sums again in many later fusions, and
+    what it has to compile grows with the square of the depth (`experiments/benchmarks/compilation.py`).
+    """
+    return jax.lax.optimization_barrier(x) if for_cpu() else x
+
+
 def keras_uniform(key: jax.Array, shape: Sequence[int], dtype: Dtype = jnp.float32) -> jax.Array:
     """Uniform in +-0.05: Keras's initializer "uniform", which the notes' XXNet takes."""
     return jax.random.uniform(key, shape, dtype, -0.05, 0.05)

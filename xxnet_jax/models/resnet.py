@@ -64,6 +64,7 @@ from xxnet_jax.models.layers import (
     drop_path,
     dropout,
     initializer,
+    materialized,
     max_pool,
     mean_of_windows,
 )
@@ -230,7 +231,7 @@ class ResNet(Network):
                 gate = self._gate(f"{name}_gate", activated, y.shape[-1], stride)
                 y, shortcut = gate * y, (1 - gate) * shortcut
             y = shortcut + y
-        return nn.relu(y) if self.relu_of_sum and not self.preactivation else y
+        return materialized(nn.relu(y) if self.relu_of_sum and not self.preactivation else y)
 
     def _shortcut(
         self, name: str, x: jax.Array, activated: jax.Array, features: int, stride: int, *, train: bool
