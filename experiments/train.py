@@ -10,7 +10,7 @@ report.json. The same command again resumes a run that was interrupted.
 
 import re
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,6 +18,7 @@ import tyro
 from script import load_recipe, main, recipe_names
 
 from xxnet_jax.training import LoopResult, Recipe, run
+from xxnet_jax.training.processes import Processes, is_writer
 
 DEFAULT_RECIPE = "lenet5_digits"
 
@@ -30,11 +31,13 @@ class Arguments:
         recipe: what to do.
         workdir: the run folder; by default runs/RECIPE.
         quiet: print only the result.
+        many: where the run has several processes.
     """
 
     recipe: Annotated[Recipe, tyro.conf.arg(name="")]
     workdir: Path | None = None
     quiet: bool = False
+    many: Annotated[Processes, tyro.conf.arg(name="")] = field(default_factory=Processes)
 
 
 def train() -> int:
@@ -48,6 +51,7 @@ def train() -> int:
         args=words,
         default=Arguments(default),
     )
+    arguments.many.join()
     recipe = arguments.recipe
     if recipe.optimizer != default.optimizer:  # the recipe's values were meant for the recipe's optimizer
         given = {match[1].replace("-", "_") for word in words if (match := re.match("--([a-z-_]+)", word))}
@@ -57,8 +61,12 @@ def train() -> int:
     result = run(recipe, workdir, quiet=arguments.quiet)
     if isinstance(result, LoopResult):
         assert result.interrupted is not None
-        print(f"{result.interrupted.name}: saved step {result.step} in {workdir}; run the same command again to resume")
+        if is_writer():
+            saved = f"saved step {result.step} in {workdir}"
+            print(f"{result.interrupted.name}: {saved}; run the same command again to resume")
         return 128 + result.interrupted.value
+    if not is_writer():
+        return 0
     for key in ("validation/accuracy", "test/accuracy"):
         if key in result:
             print(f"{key:20} {result[key]:.4f}")

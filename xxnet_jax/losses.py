@@ -16,6 +16,7 @@ import optax
 from xxnet_jax.errors import InvalidArgument
 from xxnet_jax.metrics import Mean
 from xxnet_jax.parameters import matches
+from xxnet_jax.precision import at_least_float32
 
 Batch = dict[str, jax.Array]
 Metrics = dict[str, Mean]
@@ -49,7 +50,7 @@ def cross_entropy(logits: jax.Array, labels: jax.Array, label_smoothing: float =
     chex.assert_rank(logits, 2)
     if not 0 <= label_smoothing < 1:
         raise InvalidArgument(f"label_smoothing must be in [0, 1), got {label_smoothing}")
-    logits = logits.astype(jnp.float32)
+    logits = at_least_float32(logits)
     if labels.ndim == 1:
         chex.assert_equal_shape_prefix((logits, labels), 1)
         if label_smoothing == 0:
@@ -70,7 +71,7 @@ def squared_error(predictions: jax.Array, labels: jax.Array) -> jax.Array:
     if labels.ndim == 1:
         labels = jax.nn.one_hot(labels, predictions.shape[-1])
     chex.assert_equal_shape((predictions, labels))
-    difference = predictions.astype(jnp.float32) - labels.astype(jnp.float32)
+    difference = at_least_float32(predictions) - at_least_float32(labels)
     return jnp.mean(jnp.square(difference), axis=-1)
 
 
@@ -82,7 +83,7 @@ def l2_penalty(params: Any, pattern: str) -> jax.Array:
     """
     mask = matches(params, pattern, "L2")
     chosen = [leaf for leaf, use in zip(*map(jax.tree.leaves, (params, mask)), strict=True) if use]
-    return jnp.sum(jnp.stack([jnp.sum(jnp.square(leaf.astype(jnp.float32))) for leaf in chosen])) / 2
+    return jnp.sum(jnp.stack([jnp.sum(jnp.square(at_least_float32(leaf))) for leaf in chosen])) / 2
 
 
 PER_EXAMPLE: dict[str, Callable[..., jax.Array]] = {

@@ -24,7 +24,14 @@ FORMAT = ImageFormat(2, 3, 1)
 
 
 def make(
-    kind: str, size: int, batch_size: int, *, train: bool, seed: int = 0, decoder: Decoder | None = None
+    kind: str,
+    size: int,
+    batch_size: int,
+    *,
+    train: bool,
+    seed: int = 0,
+    decoder: Decoder | None = None,
+    rows: np.ndarray | None = None,
 ) -> Loader:
     """A loader of `size` examples; number n has label n % 7."""
     labels = (np.arange(size) % CLASSES).astype(np.int32)
@@ -40,6 +47,7 @@ def make(
         train=train,
         seed=seed,
         resident=kind == "resident",
+        rows=rows,
     )
 
 
@@ -211,6 +219,20 @@ def test_resident_and_host_loaders_train_on_the_same_batches(data: st.DataObject
     resident = read(make("resident", size, batch_size, train=True, seed=seed), count)
     indexed = read(make("indexed", size, batch_size, train=True, seed=seed), count)
     assert_same_batches(resident, indexed)
+
+
+@pytest.mark.parametrize("train", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
+@settings(max_examples=8)
+@given(data=st.data(), size=st.integers(12, 40), batch_size=st.integers(1, 12))
+def test_processes_share_the_batches(kind: str, train: bool, data: st.DataObject, size: int, batch_size: int):
+    """However the rows of a batch are dealt to processes, their parts together are the batches of one process."""
+    owner = np.array(data.draw(st.lists(st.integers(0, 2), min_size=batch_size, max_size=batch_size)))
+    whole = read(make(kind, size, batch_size, train=train), 4)
+    for process in np.unique(owner):
+        rows = np.flatnonzero(owner == process)
+        part = read(make(kind, size, batch_size, train=train, rows=rows), 4)
+        assert_same_batches(part, [{key: values[rows] for key, values in batch.items()} for batch in whole])
 
 
 @settings(max_examples=6)

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from xxnet_jax.models.layers import BatchNorm, ConvUnit, Network, Norm, Stages
+from xxnet_jax.models.layers import ConvUnit, Network, Norm, Stages
+from xxnet_jax.models.normalization import BatchNorm
 from xxnet_jax.training.batch_norm import recalibrate_batch_norm
 
 ROW = np.array([1.0, 1.5, 1.2, 0.9, 1.7, 2.1, 3.1, 1.7])  # neuron 1 of the notes' example, 8 samples

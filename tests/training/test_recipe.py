@@ -66,6 +66,13 @@ def test_what_a_resumed_run_may_change(change, matters):
         assert repr(value) in found[0]
 
 
+def test_devices_matter_where_each_normalizes_its_own():
+    """Only then may a resumed run not have others."""
+    assert "devices" in Recipe().without_effect()
+    assert "devices" in Recipe(batch_norm=8).without_effect()
+    assert "devices" not in Recipe(batch_norm="per_device").without_effect()
+
+
 def test_length_and_cadence_matter_where_the_result_depends_on_them():
     """A cosine depends on the number of steps; a plateau and early stopping depend on when is evaluated."""
     for schedule in (
@@ -95,6 +102,9 @@ def test_length_and_cadence_matter_where_the_result_depends_on_them():
         ({"ema_decay": 1.0}, "ema_decay"),
         ({"accumulate": 0}, "accumulate must be at least 1, got 0"),
         ({"batch_size": 100, "accumulate": 3}, "a batch of 100 cannot be divided into 3 micro-batches"),
+        ({"batch_norm": 0}, "batch_norm must normalize at least 1 example, got 0"),
+        ({"parallel": "pmap", "fsdp": True}, "fsdp and model_devices need jit"),
+        ({"parallel": "pmap", "model_devices": 2}, "fsdp and model_devices need jit"),
         ({"polyak_from": -1}, "polyak_from must not be negative"),
         ({"polyak_from": 5, "ema_decay": 0.9}, "give one"),
         ({"validation_split": None, "schedule": ScheduleConfig(name="vgg")}, "schedule vgg needs a validation_split"),

@@ -81,6 +81,14 @@ class Decoder:
             return (self.read(examples, index) for index in range(len(examples)))
         return (self(example) for example in examples)
 
+    def zeros(self, count: int) -> dict[str, np.ndarray]:
+        """Arrays for so many examples, masked."""
+        return {
+            "image": np.zeros((count, *self.format.shape), np.uint8),
+            "label": np.zeros(count, np.int32),
+            "mask": np.zeros(count, bool),
+        }
+
     def _masked(self, error: CorruptData) -> dict[str, Any]:
         if not self.skip_corrupt:
             raise error
@@ -112,12 +120,15 @@ class Loader(ABC):
         batch_size: examples in a batch, over all devices.
         train: as said above.
         seed: of the permutations.
+        rows: numbers of the examples of a batch that this process makes, ascending; by default all.
 
     Attributes:
         batches_per_epoch: number of batches.
     """
 
-    def __init__(self, num_examples: int, batch_size: int, *, train: bool, seed: int = 0):
+    def __init__(
+        self, num_examples: int, batch_size: int, *, train: bool, seed: int = 0, rows: np.ndarray | None = None
+    ):
         if batch_size < 1:
             raise InvalidArgument(f"the batch size must be positive, got {batch_size}")
         if num_examples < 1:
@@ -130,6 +141,7 @@ class Loader(ABC):
         self.batch_size = batch_size
         self.train = train
         self.seed = seed
+        self.rows = np.arange(batch_size) if rows is None else rows
         if train:
             self.batches_per_epoch = num_examples // batch_size
         else:
@@ -153,7 +165,7 @@ class Loader(ABC):
         for epoch in itertools.count(first_epoch):
             count = skip
             for batch in self.epoch_batches(epoch, skip):
-                places = np.arange(count * self.batch_size, (count + 1) * self.batch_size)
+                places = count * self.batch_size + self.rows
                 yield batch | {"draw": draws(self.seed, epoch, places)}
                 count += 1
             if count < self.batches_per_epoch:
@@ -181,12 +193,15 @@ class Loader(ABC):
         """
 
     def index_groups(self, epoch: int, skip: int) -> list[np.ndarray]:
-        """The indices of each batch of an epoch, int32 [up to batch_size], without the first `skip` batches."""
+        """The indices of this process's rows of each batch of an epoch, without the first `skip` batches.
+
+        int32 [up to rows]; the last batch of an evaluation may have fewer.
+        """
         order = np.arange(self.num_examples, dtype=np.int32)
         if self.train:
             order = permutation(self.num_examples, self.seed, epoch)
         starts = range(skip * self.batch_size, self.batches_per_epoch * self.batch_size, self.batch_size)
-        return [order[start : start + self.batch_size] for start in starts]
+        return [order[start + self.rows[start + self.rows < self.num_examples]] for start in starts]
 
 
 class ResidentLoader(Loader):
@@ -212,7 +227,7 @@ class ResidentLoader(Loader):
 
     def epoch_batches(self, epoch: int, skip: int) -> Iterator[Batch]:
         for index in self.index_groups(epoch, skip):
-            padding = self.batch_size - len(index)
+            padding = len(self.rows) - len(index)
             yield {
                 "index": np.pad(index, (0, padding)),
                 "mask": np.pad(np.ones(len(index), bool), (0, padding)),
@@ -272,13 +287,15 @@ class HostLoader(Loader):
         stop = min(self.batches_per_epoch * self.batch_size, self.num_examples)
         decoded = itertools.islice(decoded, skip * self.batch_size, stop)
         while group := list(itertools.islice(decoded, self.batch_size)):
-            yield self._stack(group)
+            yield self._stack([group[row] for row in self.rows if row < len(group)])
 
     def _stack(self, group: list[dict[str, Any]]) -> Batch:
         """A batch of decoded examples, filled up with masked zeros."""
-        padding = self.batch_size - len(group)
-        batch = {key: np.stack([example[key] for example in group]) for key in group[0]}
-        return {key: np.pad(values, [(0, padding)] + [(0, 0)] * (values.ndim - 1)) for key, values in batch.items()}
+        batch = self.decoder.zeros(len(self.rows))
+        for index, example in enumerate(group):
+            for key, value in example.items():
+                batch[key][index] = value
+        return batch
 
 
 def _mixed(stream: Iterator[Any], rng: np.random.Generator) -> Iterator[Any]:
@@ -294,11 +311,7 @@ def _mixed(stream: Iterator[Any], rng: np.random.Generator) -> Iterator[Any]:
 
 def decode_all(examples: Examples, decoder: Decoder) -> dict[str, np.ndarray]:
     """Every example of a split in memory: image uint8 [n, h, w, c], label int32 [n], mask bool [n]."""
-    arrays = {
-        "image": np.zeros((len(examples), *decoder.format.shape), np.uint8),
-        "label": np.zeros(len(examples), np.int32),
-        "mask": np.zeros(len(examples), bool),
-    }
+    arrays = decoder.zeros(len(examples))
     for index, example in enumerate(decoder.read_all(examples)):
         for key, value in example.items():
             arrays[key][index] = value
@@ -313,6 +326,7 @@ def make_loader(
     train: bool,
     seed: int = 0,
     resident: bool | None = None,
+    rows: np.ndarray | None = None,
 ) -> Loader:
     """The loader that suits a split: on the device when it fits, else from the host.
 
@@ -323,9 +337,10 @@ def make_loader(
         train: shuffled and without end, or in order and once.
         seed: of the order.
         resident: True or False decides; None: when the decoded images take less than `RESIDENT_LIMIT` bytes.
+        rows: of each batch that this process makes; by default all.
     """
     if resident is None:
         resident = len(examples) * int(np.prod(decoder.format.shape)) <= RESIDENT_LIMIT
     if resident:
-        return ResidentLoader(decode_all(examples, decoder), batch_size, train=train, seed=seed)
-    return HostLoader(examples, decoder, batch_size, train=train, seed=seed)
+        return ResidentLoader(decode_all(examples, decoder), batch_size, train=train, seed=seed, rows=rows)
+    return HostLoader(examples, decoder, batch_size, train=train, seed=seed, rows=rows)

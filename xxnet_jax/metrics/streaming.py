@@ -4,6 +4,8 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 
+from xxnet_jax.precision import at_least_float32
+
 
 @flax.struct.dataclass
 class Mean:
@@ -20,8 +22,8 @@ class Mean:
     @classmethod
     def of(cls, values: jax.Array, weights: jax.Array | None = None) -> "Mean":
         """The mean of `values` [batch], each with its weight (a mask will do); all ones by default."""
-        values = values.astype(jnp.float32)
-        weights = jnp.ones_like(values) if weights is None else weights.astype(jnp.float32)
+        values = at_least_float32(values)
+        weights = jnp.ones_like(values) if weights is None else weights.astype(values.dtype)
         if values.shape != weights.shape:
             raise ValueError(f"values have shape {values.shape}, weights {weights.shape}")
         # The value of a masked example may be NaN: it is selected away, not multiplied by zero.

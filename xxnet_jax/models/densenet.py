@@ -50,7 +50,6 @@ from flax.linen.initializers import glorot_uniform, he_normal, ones, variance_sc
 
 from xxnet_jax.errors import InvalidArgument
 from xxnet_jax.models.layers import (
-    BatchNorm,
     ConvUnit,
     Initialization,
     Network,
@@ -66,6 +65,7 @@ from xxnet_jax.models.layers import (
     smallest_side,
     windows_along,
 )
+from xxnet_jax.models.normalization import BatchNorm
 from xxnet_jax.models.registry import ModelInfo, Variants, counts, register_variants
 
 INITIALIZERS: dict[str, Initialization] = {
@@ -83,8 +83,8 @@ class ScaledBatchNorm(BatchNorm):
     """Batch normalization, and behind it a scale and a bias of each channel once more (`gamma`, `beta`)."""
 
     @nn.compact
-    def __call__(self, x: jax.Array, *args: Any, **options: Any) -> jax.Array:
-        x = super().__call__(x, *args, **options)
+    def __call__(self, x: jax.Array) -> jax.Array:
+        x = super().__call__(x)
         shape = (x.shape[-1],)
         gamma = self.param("gamma", ones, shape, self.param_dtype).astype(x.dtype)
         beta = self.param("beta", zeros, shape, self.param_dtype).astype(x.dtype)

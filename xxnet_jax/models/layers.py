@@ -9,7 +9,7 @@ import itertools
 import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import flax.linen as nn
 import jax
@@ -18,6 +18,8 @@ from flax.linen.dtypes import promote_dtype
 
 from xxnet_jax.errors import InvalidArgument, UnknownName
 from xxnet_jax.models.convolution import Conv, Padding, convolve, for_cpu, shifted
+from xxnet_jax.models.normalization import Norm
+from xxnet_jax.precision import at_least_float32
 
 Dtype = Any
 Pooling = Literal["avg", "max"] | None
@@ -75,7 +77,7 @@ class Network(nn.Module):
         if self.final_endpoint is not None:
             raise UnknownName(f"endpoint of {type(self).__name__}", self.final_endpoint, published)
         name, last = published.popitem()
-        return self.pooled_features(last) if self.num_classes is None else self.endpoint(name, last.astype(jnp.float32))
+        return self.pooled_features(last) if self.num_classes is None else self.endpoint(name, at_least_float32(last))
 
     def _stages(self, images: jax.Array, *, train: bool) -> Stages:
         features = images
@@ -102,7 +104,7 @@ class Network(nn.Module):
     def auxiliary(self, name: str, logits: jax.Array) -> None:
         """Publish the logits of an auxiliary head in the collection `aux_logits`, as float32."""
         if not self.is_initializing():
-            self._publish("aux_logits", "heads", name, logits.astype(jnp.float32))
+            self._publish("aux_logits", "heads", name, at_least_float32(logits))
 
     def _publish(self, collection: str, group: str, name: str, x: jax.Array) -> None:
         # One dict per collection: sown on its own, a name would collide with the layer of that name.
@@ -196,16 +198,12 @@ def avg_pool(x: jax.Array, window: int, stride: int | None = None, padding: Pool
     if not for_cpu():
         mean = nn.avg_pool(x, (window, window), (stride, stride), padding=pads, count_include_pad=False)
         return mean.astype(x.dtype)  # Flax counts in float32
-    wide = x.astype(_wide(x.dtype))
+    wide = at_least_float32(x)
     inside = jnp.ones((1, *x.shape[1:3], 1), wide.dtype)
     sums, counts = (
         functools.reduce(operator.add, shifted(y, (window, window), (stride, stride), pads)) for y in (wide, inside)
     )
     return (sums / counts).astype(x.dtype)
-
-
-def _wide(dtype: Dtype) -> Dtype:
-    return jnp.promote_types(dtype, jnp.float32)
 
 
 def _pool_pads(x: jax.Array, window: int, stride: int, padding: PoolPadding) -> list[tuple[int, int]]:
@@ -279,45 +277,6 @@ class Initialization:
 
     conv: Initializer
     dense: Initializer
-
-
-class BatchNorm(nn.BatchNorm):
-    """`flax.linen.BatchNorm` (parameters `scale`, `bias`; statistics `mean`, `var`), the one of every network.
-
-    Statistics are those of the batch while training, over all devices, and the running ones otherwise; both float32.
-    The running variance is the biased one, as in Keras (Ioffe and Szegedy, 2015).
-    """
-
-
-@dataclass(frozen=True)
-class Norm:
-    """How a family normalizes its convolutions.
-
-    Attributes:
-        momentum: of the running statistics: running = momentum * running + (1 - momentum) * batch.
-        epsilon: added to the variance.
-        scale: whether there is a scale (gamma); there always is a bias (beta).
-    """
-
-    kind: ClassVar[type[BatchNorm]] = BatchNorm
-
-    momentum: float = 0.99
-    epsilon: float = 1e-3
-    scale: bool = True
-
-    def layer(
-        self, *, train: bool, name: str, scale_init: Initializer = nn.initializers.ones, **dtypes: Any
-    ) -> BatchNorm:
-        """The normalization as a layer of a network."""
-        return self.kind(
-            use_running_average=not train,
-            momentum=self.momentum,
-            epsilon=self.epsilon,
-            use_scale=self.scale,
-            scale_init=scale_init,
-            name=name,
-            **dtypes,
-        )
 
 
 class ConvUnit(nn.Module):
@@ -413,7 +372,7 @@ def local_response_norm(x: jax.Array, radius: int, bias: float, alpha: float, be
     The form of TensorFlow, alpha for each square. AlexNet's paper (section 3.3) has n = 2 radius + 1 = 5 channels, bias
     2, alpha 1e-4, beta .75. Caffe and PyTorch divide alpha by n.
     """
-    squares = jnp.square(x.astype(jnp.float32))
+    squares = jnp.square(at_least_float32(x))
     padded = jnp.pad(squares, ((0, 0), (0, 0), (0, 0), (radius, radius)))
     channels = x.shape[-1]
     near = functools.reduce(operator.add, (padded[..., i : i + channels] for i in range(2 * radius + 1)))
@@ -456,7 +415,8 @@ def spatial_mean(x: jax.Array) -> jax.Array:
     batch, height, width, channels = x.shape
     ones = jnp.ones(height * width, x.dtype)
     pixels = x.reshape(batch, height * width, channels)
-    sums = jnp.einsum("bpc,p->bc", pixels, ones, precision="highest", preferred_element_type=_wide(x.dtype))
+    wide = jnp.promote_types(x.dtype, jnp.float32)
+    sums = jnp.einsum("bpc,p->bc", pixels, ones, precision="highest", preferred_element_type=wide)
     return (sums / (height * width)).astype(x.dtype)
 
 

@@ -10,7 +10,8 @@ import jax.numpy as jnp
 
 from xxnet_jax.errors import InvalidArgument
 from xxnet_jax.models import Network
-from xxnet_jax.models.layers import BatchNorm
+from xxnet_jax.models.normalization import BatchNorm
+from xxnet_jax.precision import at_least_float32
 
 
 def recalibrate_batch_norm(
@@ -53,7 +54,7 @@ def _batch_statistics(model: Network) -> Callable[[Any, jax.Array, jax.Array], d
 
         def listen(next_function: Any, arguments: Any, keywords: Any, context: Any) -> Any:
             if isinstance(context.module, BatchNorm) and context.method_name == "__call__":
-                x = arguments[0].astype(jnp.float32)
+                x = at_least_float32(arguments[0])
                 axes = tuple(range(x.ndim - 1))
                 m = x.size // x.shape[-1]
                 if m < 2:

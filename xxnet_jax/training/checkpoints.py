@@ -15,9 +15,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
+from jax.experimental.multihost_utils import process_allgather
 from orbax.checkpoint.checkpoint_managers import PreservationPolicy
 
 from xxnet_jax.errors import CannotWrite, CorruptData, MissingData
+from xxnet_jax.training.processes import is_writer, wait_for_all
 
 _log = logging.getLogger(__name__)
 
@@ -149,10 +151,12 @@ class Checkpoints:
         return None
 
     def _set_aside(self, step: int) -> None:
-        aside = self.folder.parent / "corrupt" / str(step)
-        aside.parent.mkdir(exist_ok=True)
-        shutil.rmtree(aside, ignore_errors=True)
-        (self.folder / str(step)).rename(aside)
+        if is_writer():
+            aside = self.folder.parent / "corrupt" / str(step)
+            aside.parent.mkdir(exist_ok=True)
+            shutil.rmtree(aside, ignore_errors=True)
+            (self.folder / str(step)).rename(aside)
+        wait_for_all(f"checkpoint {step} set aside")
         self._manager.reload()
 
     def best_step(self) -> int:
@@ -186,5 +190,7 @@ def checksum(tree: Any) -> int:
     for leaf in jax.tree.leaves(tree):
         if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
             leaf = jax.random.key_data(leaf)
+        if not (leaf.is_fully_addressable or leaf.is_fully_replicated):
+            leaf = process_allgather(leaf, tiled=True)
         result = zlib.crc32(np.ascontiguousarray(jax.device_get(leaf)).view(np.uint8).data, result)
     return result

@@ -13,8 +13,10 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from xxnet_jax.errors import InvalidArgument
 from xxnet_jax.losses import Batch, Metrics
-from xxnet_jax.training.sharding import divided, replicated
+from xxnet_jax.training.recipe import Parallel
+from xxnet_jax.training.sharding import divided, put, replicated
 from xxnet_jax.training.state import EvalStep, TrainState, TrainStep
 
 InputFn = Callable[[Any, Batch], Batch]
@@ -49,12 +51,15 @@ class CompiledTrainStep:
     """Advances a state by one or several steps.
 
     Args:
-        step: `train_step(state, batch)`.
+        step: `train_step(state, batch)`; for "pmap" one that was made with the axis name "data".
         input_fn: makes the batch of the loader's resident arrays and of what it yields; compiled with the step.
-        mesh: where batches are divided and everything else is replicated; the members of a population are divided.
+        mesh: where batches are divided; the members of a population are divided, too.
         steps_per_call: at most so many steps in one call; by default what suits the backend.
         members: "one"; or the leaves of the state have a leading axis of members, a multiple of the mesh's devices, and
             the batches are shared by all ("shared_batch") or have such an axis, too ("own_batches").
+        states: how the state lies (see `state_sharding`); by default on every device, members divided.
+        parallel: "jit": one program for the whole mesh, which XLA divides; "pmap": the same program on each device,
+            with a share of the batch.
 
     Attributes:
         traces: how often the step was traced, that is, compiled: once, or twice where calls of several steps mix with
@@ -68,11 +73,12 @@ class CompiledTrainStep:
         mesh: Mesh,
         steps_per_call: int | None = None,
         members: Members = "one",
+        *,
+        states: Any = None,
+        parallel: Parallel = "jit",
     ):
         self.steps_per_call = steps_per_call or default_steps_per_call()
         self.traces = 0
-        everywhere = replicated(mesh)
-        states = everywhere if members == "one" else divided(mesh)
 
         def single(state: TrainState, resident: Any, batch: Batch) -> tuple[TrainState, Metrics]:
             self.traces += 1
@@ -86,42 +92,86 @@ class CompiledTrainStep:
         def several(state: TrainState, resident: Any, batches: Batch) -> tuple[TrainState, Metrics]:
             return jax.lax.scan(lambda s, batch: single(s, resident, batch), state, batches)
 
-        shared = members == "shared_batch"
-        self._one_batch, self._several_batches = (everywhere if shared else divided(mesh, axis) for axis in (0, 1))
-        self._single, self._several = (
-            jax.jit(
-                function,
-                in_shardings=(states, everywhere, batches),
-                out_shardings=(states, metrics),
-                donate_argnums=0,
-            )
-            for function, batches, metrics in (
-                (single, self._one_batch, states),
-                (several, self._several_batches, everywhere if members == "one" else divided(mesh, 1)),
-            )
+        if parallel == "pmap":
+            self._single, self._several = _Mapped(single, mesh, axis=0), _Mapped(several, mesh, axis=1)
+            return
+        everywhere = replicated(mesh)
+        if states is None:
+            states = everywhere if members == "one" else divided(mesh)
+        one_batch, several_batches = (
+            everywhere if members == "shared_batch" else divided(mesh, axis) for axis in (0, 1)
         )
+        metrics, several_metrics = (everywhere if members == "one" else divided(mesh, axis) for axis in (0, 1))
+        self._single = _Divided(single, states, everywhere, one_batch, metrics)
+        self._several = _Divided(several, states, everywhere, several_batches, several_metrics)
 
-    def __call__(self, state: TrainState, resident: Any, batches: list[Batch]) -> tuple[TrainState, Metrics]:
+    def __call__(self, state: TrainState, resident: Any, batches: list[dict[str, Any]]) -> tuple[TrainState, Metrics]:
         """The state after a step for each batch, and metrics; `state` is consumed.
 
         Metrics have leaves [] for one batch or [batches] for several, with an axis of members at the end.
         """
         if len(batches) == 1:
-            return self._single(state, resident, jax.device_put(batches[0], self._one_batch))
-        stacked = {key: np.stack([batch[key] for batch in batches]) for key in batches[0]}
-        return self._several(state, resident, jax.device_put(stacked, self._several_batches))
+            step, batch = self._single, batches[0]
+        else:
+            step, batch = self._several, {key: np.stack([batch[key] for batch in batches]) for key in batches[0]}
+        placed = step.place(batch)
+        with jax.transfer_guard("disallow"):  # whatever else came from the host would come in every step
+            return step.compiled(state, resident, placed)
+
+
+class _Divided:
+    """A step, or several, as one program that XLA divides over the mesh."""
+
+    def __init__(self, function: Callable[..., Any], states: Any, resident: Any, batches: Any, metrics: Any):
+        self._batches = batches
+        self.compiled = jax.jit(
+            function,
+            in_shardings=(states, resident, batches),
+            out_shardings=(states, metrics),
+            donate_argnums=0,
+        )
+
+    def place(self, batch: dict[str, Any]) -> Batch:
+        return put(batch, self._batches)
+
+
+class _Mapped:
+    """A step, or several, as the same program on each device; `axis` of the batches has the examples."""
+
+    def __init__(self, function: Callable[..., Any], mesh: Mesh, axis: int):
+        if jax.process_count() > 1:
+            raise InvalidArgument("parallel pmap is for one process: take jit")
+        self._devices = mesh.shape["data"]
+        self._axis = axis
+        self._batches = divided(mesh, axis)
+        self.compiled = jax.pmap(
+            function,
+            axis_name="data",
+            in_axes=(None, None, axis),
+            out_axes=(None, None),
+            devices=list(mesh.devices.flat),
+            donate_argnums=0,
+        )
+
+    def place(self, batch: dict[str, Any]) -> Batch:
+        return put(jax.tree.map(self._shares, batch), self._batches)
+
+    def _shares(self, x: np.ndarray) -> np.ndarray:
+        """[..., examples, ...] as [..., devices, examples of each, ...]."""
+        before, after = x.shape[: self._axis], x.shape[self._axis + 1 :]
+        return x.reshape(*before, self._devices, -1, *after)
 
 
 def compile_eval_step(step: EvalStep, input_fn: InputFn, mesh: Mesh) -> Callable[[dict[str, Any], Any, Batch], Metrics]:
-    """`evaluate_batch(variables, resident, batch) -> metrics`, compiled for the mesh."""
+    """`evaluate_batch(variables, resident, batch) -> metrics`, compiled for the mesh; variables stay where they are."""
     everywhere = replicated(mesh)
     compiled = jax.jit(
         lambda variables, resident, batch: step(variables, input_fn(resident, batch)),
-        in_shardings=(everywhere, everywhere, divided(mesh)),
+        in_shardings=(None, everywhere, divided(mesh)),
         out_shardings=everywhere,
     )
 
     def evaluate_batch(variables: dict[str, Any], resident: Any, batch: Batch) -> Metrics:
-        return compiled(variables, resident, jax.device_put(batch, divided(mesh)))
+        return compiled(variables, resident, put(batch, divided(mesh)))
 
     return evaluate_batch

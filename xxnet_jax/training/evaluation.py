@@ -3,14 +3,13 @@
 from collections.abc import Callable
 from typing import Any
 
-import jax
 from jax.sharding import Mesh
 
 from xxnet_jax.data import Loader
 from xxnet_jax.errors import CorruptData
 from xxnet_jax.training.dispatch import InputFn, compile_eval_step
 from xxnet_jax.training.logging import MeanWindow
-from xxnet_jax.training.sharding import replicated
+from xxnet_jax.training.sharding import put, replicated
 from xxnet_jax.training.state import EvalStep
 
 Evaluate = Callable[[dict[str, Any]], dict[str, float]]
@@ -26,7 +25,7 @@ def make_evaluate(step: EvalStep, loader: Loader, input_fn: InputFn, mesh: Mesh)
         mesh: where it runs.
     """
     evaluate_batch = compile_eval_step(step, input_fn, mesh)
-    resident = jax.device_put(loader.resident, replicated(mesh))
+    resident = put(loader.resident, replicated(mesh))
 
     def evaluate(variables: dict[str, Any]) -> dict[str, float]:
         window = MeanWindow()

@@ -14,13 +14,16 @@ import jax.numpy as jnp
 from xxnet_jax.data import Loader
 from xxnet_jax.errors import CorruptData, Diverged
 from xxnet_jax.optimizers import Plateau, TrainingState
+from xxnet_jax.precision import all_finite
 from xxnet_jax.training.checkpoints import Checkpoints
 from xxnet_jax.training.dispatch import CompiledTrainStep
 from xxnet_jax.training.evaluation import Evaluate
 from xxnet_jax.training.interrupt import InterruptRequest
 from xxnet_jax.training.logging import MeanWindow, MetricsFile, Progress, TensorBoard
+from xxnet_jax.training.sharding import put
 from xxnet_jax.training.state import TrainState
 
+_all_finite = jax.jit(all_finite)
 SYNC_SECONDS = 0.5  # how often the loop waits for the device, to show progress and to notice a bad loss
 
 
@@ -98,7 +101,7 @@ def train(
     loader: Loader,
     evaluate: Evaluate | None,
     checkpoints: Checkpoints,
-    metrics: Path,
+    metrics: Path | None,
     config: LoopConfig,
     *,
     quiet: bool = False,
@@ -111,7 +114,7 @@ def train(
         loader: of the training split.
         evaluate: variables -> metrics of the validation split, or None.
         checkpoints: of the run.
-        metrics: the JSON lines file; TensorBoard events go beside it.
+        metrics: the JSON lines file; TensorBoard events go beside it. None: nothing is written.
         config: how long, and how often.
         quiet: no progress.
 
@@ -129,11 +132,12 @@ def train(
         with InterruptRequest() as request:
             while not training.finished and request.signal is None:
                 training.advance()
+                interrupted = request.reached(training.host.step)
                 if training.due(config.log_every):
                     training.log()
                 if training.due(config.evaluate_every):
                     training.validate_and_save()
-                elif request.signal is not None:
+                elif interrupted:
                     training.save()
     finally:
         training.close()
@@ -160,7 +164,7 @@ class _Training:
         self.checkpoints = checkpoints
         self.config = config
         self.state, self.host = self._restored(state)
-        self.resident = jax.device_put(loader.resident, state.step.sharding)
+        self.resident = put(loader.resident, state.step.sharding)
         self.batches: Iterator[Any] = loader.batches(start=self.host.step)
 
     def _restored(self, state: TrainState) -> tuple[TrainState, HostState]:
@@ -181,10 +185,11 @@ class _Training:
         examples = self.loader.num_examples
         return {"epoch": epoch, "batch": batch, "seed": self.loader.seed, "examples": examples}
 
-    def open(self, metrics: Path, quiet: bool) -> None:
+    def open(self, metrics: Path | None, quiet: bool) -> None:
         step, total = self.host.step, self.config.total_steps
-        self.metrics_file = MetricsFile(metrics, from_step=step)
-        self.tensorboard = TensorBoard(metrics.parent / "tensorboard", from_step=step)
+        self.logs: list[MetricsFile | TensorBoard] = []
+        if metrics is not None:
+            self.logs = [MetricsFile(metrics, step), TensorBoard(metrics.parent / "tensorboard", step)]
         self.progress = Progress(total, step, self.loader.batch_size, enabled=not quiet)
         if 0 < step < total:
             self.progress.line(f"resuming from the checkpoint of step {step}")
@@ -194,8 +199,8 @@ class _Training:
 
     def close(self) -> None:
         self.progress.close()
-        self.metrics_file.close()
-        self.tensorboard.close()
+        for log in self.logs:
+            log.close()
 
     def seconds(self) -> float:
         return self.seconds_before + time.perf_counter() - self.started
@@ -259,8 +264,8 @@ class _Training:
         step = self.host.step
         epoch = step / self.loader.batches_per_epoch
         record = {"step": step, "epoch": round(epoch, 6), **values}
-        self.metrics_file.write(record)
-        self.tensorboard.write(record)
+        for log in self.logs:
+            log.write(record)
         self.progress.record(step, epoch, values)
 
     def validate_and_save(self) -> None:
@@ -295,7 +300,7 @@ class _Training:
         """Begin to write a checkpoint."""
         self.sync()
         step = self.host.step
-        if not all_finite(self.state.params):
+        if not _all_finite(self.state.params):
             self._diverged(f"a parameter is not finite after step {step}")
         self.host.seconds = self.seconds()
         host = self.host.to_json() | {"data": self._position(step)}
@@ -323,13 +328,3 @@ def with_rate_scale(state: TrainState, scale: float) -> TrainState:
     new = jax.device_put(jnp.asarray(scale, old.dtype), old.sharding)
     opt_state = state.opt_state._replace(hyperparams=values | {"rate_scale": new})
     return state.replace(opt_state=opt_state)  # type: ignore[attr-defined]
-
-
-@jax.jit
-def _all_finite(tree: Any) -> jax.Array:
-    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree)]))
-
-
-def all_finite(tree: Any) -> bool:
-    """Whether every number in a tree of arrays is finite."""
-    return bool(_all_finite(tree))

@@ -6,7 +6,9 @@ from typing import Any, Literal, get_type_hints
 from xxnet_jax.data.images import Fit
 from xxnet_jax.errors import CorruptData, InvalidArgument
 from xxnet_jax.optimizers import Like, ParameterGroups, Plateau, ScheduleConfig
+from xxnet_jax.precision import Precision
 
+Parallel = Literal["jit", "pmap"]
 KnobValue = bool | int | float | str
 
 
@@ -57,7 +59,16 @@ class Recipe:
         log_every: steps between two lines of metrics; by default an epoch, at most 100.
         evaluate_every: steps between two evaluations, each with a checkpoint; by default an epoch.
         keep_last: checkpoints to keep besides the best.
-        devices: how many to use; by default all local ones.
+        batch_norm: which examples are normalized together: global (all of the batch), per_device, or a number of them
+            ("ghost batches"). With `accumulate`, those of a micro-batch.
+        precision: f32; bf16: computed in bfloat16, with parameters, statistics, logits and losses in float32; bf16_all:
+            parameters in bfloat16, too; f16: as bf16 in float16, with a scale of the loss.
+        matmul_precision: of products of float32 on GPU and TPU, such as tensorfloat32 or highest; by default JAX's.
+        devices: how many to use; by default all.
+        parallel: jit (one program, divided by XLA) or pmap (the same program on each device): the same results, but for
+            other draws of dropout.
+        fsdp: parameters, averages and optimizer state are divided over the devices.
+        model_devices: devices that share the examples of a place and divide the features.
         steps_per_call: training steps in one compiled call; by default what suits the device.
     """
 
@@ -102,7 +113,13 @@ class Recipe:
     log_every: int | None = None
     evaluate_every: int | None = None
     keep_last: int = 2
+    batch_norm: Literal["global", "per_device"] | int = "global"
+    precision: Precision = "f32"
+    matmul_precision: Literal["default", "high", "highest", "tensorfloat32", "float32"] | None = None
     devices: int | None = None
+    parallel: Parallel = "jit"
+    fsdp: bool = False
+    model_devices: int = 1
     steps_per_call: int | None = None
 
     def __post_init__(self) -> None:
@@ -125,6 +142,10 @@ class Recipe:
             raise InvalidArgument(
                 f"a batch of {self.batch_size} cannot be divided into {self.accumulate} micro-batches"
             )
+        if isinstance(self.batch_norm, int) and self.batch_norm < 1:
+            raise InvalidArgument(f"batch_norm must normalize at least 1 example, got {self.batch_norm}")
+        if self.parallel == "pmap" and (self.fsdp or self.model_devices > 1):
+            raise InvalidArgument("parallel pmap keeps the state on each device: fsdp and model_devices need jit")
         if self.validation_split is None:
             for name, used in (
                 (f"schedule {self.schedule.name}", self.plateau is not None),
@@ -155,8 +176,10 @@ class Recipe:
         """The fields that may differ between the parts of a resumed run: they do not change the result so far."""
         free = {
             *("epochs", "steps", "test_split", "data_dir", "download", "log_every"),
-            *("keep_last", "resident", "steps_per_call", "devices"),
+            *("keep_last", "resident", "steps_per_call", "devices", "parallel", "fsdp", "model_devices"),
         }
+        if self.batch_norm == "per_device":
+            free -= {"devices", "model_devices"}
         if self.schedule.depends_on_total_steps:
             free -= {"epochs", "steps"}
         if self.plateau is None and self.early_stopping is None:

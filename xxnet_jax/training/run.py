@@ -1,5 +1,6 @@
 """From a recipe to a finished run, and from a finished run to a network that predicts."""
 
+import contextlib
 import functools
 import importlib.metadata
 import platform
@@ -30,14 +31,17 @@ from xxnet_jax.data.loader import Batch, Loader
 from xxnet_jax.errors import InvalidArgument, UnknownName
 from xxnet_jax.losses import LossFn, classification_loss, l2_penalty
 from xxnet_jax.models import Network, count_parameters, create_model, model_info
+from xxnet_jax.models.normalization import BatchNormScope
 from xxnet_jax.optimizers import create_schedule, describe_groups, training_optimizer
+from xxnet_jax.precision import FORMATS
 from xxnet_jax.training.checkpoints import Checkpoints
 from xxnet_jax.training.dispatch import CompiledTrainStep, InputFn
 from xxnet_jax.training.evaluation import Evaluate, make_evaluate
 from xxnet_jax.training.folder import RunConfig, RunFolder
 from xxnet_jax.training.loop import LoopConfig, LoopResult, train
+from xxnet_jax.training.processes import is_writer, wait_for_all
 from xxnet_jax.training.recipe import Recipe
-from xxnet_jax.training.sharding import check_batch_size, make_mesh, replicated
+from xxnet_jax.training.sharding import check_batch_size, make_mesh, own_rows, state_sharding
 from xxnet_jax.training.state import TrainState, abstract_state, create_state, ema_decay_at, polyak_decay_at
 from xxnet_jax.training.step import make_eval_step, make_train_step
 
@@ -59,15 +63,17 @@ def run(recipe: Recipe, workdir: Path, *, quiet: bool = False) -> dict[str, Any]
         XXNetError: what the user should mend.
     """
     folder = RunFolder(workdir)
-    with folder.locked():
-        return _run(recipe, folder, quiet)
+    with folder.locked() if is_writer() else contextlib.nullcontext():
+        wait_for_all("run folder")
+        with jax.default_matmul_precision(recipe.matmul_precision):
+            return _run(recipe, folder, quiet or not is_writer())
 
 
 def _run(recipe: Recipe, folder: RunFolder, quiet: bool) -> dict[str, Any] | LoopResult:
     say: Callable[[str], None] = (lambda text: None) if quiet else functools.partial(print, flush=True)
 
     # --- Data ---------------------------------------------------------------------------------------------------------
-    mesh = make_mesh(recipe.devices)
+    mesh = make_mesh(recipe.devices, recipe.model_devices)
     check_batch_size(recipe.batch_size, mesh, recipe.accumulate)
     source = open_source(recipe.data, data_dir=recipe.data_dir, download=recipe.download)
     config = resolve(recipe, source)
@@ -80,6 +86,7 @@ def _run(recipe: Recipe, folder: RunFolder, quiet: bool) -> dict[str, Any] | Loo
         train=True,
         seed=recipe.seed,
         resident=recipe.resident,
+        rows=own_rows(mesh, recipe.batch_size),
     )
     total_steps = recipe.steps or recipe.epochs * loader.batches_per_epoch
     if (report := folder.report()) is not None and report["total_steps"] >= total_steps:
@@ -89,8 +96,10 @@ def _run(recipe: Recipe, folder: RunFolder, quiet: bool) -> dict[str, Any] | Loo
     # --- Network, optimizer, state ------------------------------------------------------------------------------------
     model = build_model(config)
     tx = recipe_optimizer(recipe, create_schedule(recipe.schedule, total_steps, loader.batches_per_epoch))
-    state = create_state(model, tx, config.image_format.shape, seed=recipe.seed, ema=recipe.averages)
-    state = jax.device_put(state, replicated(mesh))
+    shape = config.image_format.shape
+    extras = state_extras(recipe)
+    shardings = state_sharding(mesh, abstract_state(model, tx, shape, **extras), fsdp=recipe.fsdp)
+    state = create_state(model, tx, shape, seed=recipe.seed, **extras, sharding=shardings)
     parameters = count_parameters(state.params)
     rate = float(state.opt_state.hyperparams["learning_rate"])
 
@@ -105,9 +114,12 @@ def _run(recipe: Recipe, folder: RunFolder, quiet: bool) -> dict[str, Any] | Loo
         penalty=penalty,
         average_decay=average_decay(recipe),
         accumulate=recipe.accumulate,
+        batch_norm=recipe_batch_norm(recipe, mesh),
     )
     inputs = input_function(loader, config.preprocessing, recipe.augmentation)
-    train_step = CompiledTrainStep(step, inputs, mesh, recipe.steps_per_call)
+    train_step = CompiledTrainStep(
+        step, inputs, mesh, recipe.steps_per_call, states=shardings, parallel=recipe.parallel
+    )
 
     evaluator = functools.partial(split_evaluator, config, model, source, decoder=decoder, mesh=mesh)
     validate = evaluator(recipe.validation_split) if recipe.validation_split else None
@@ -116,7 +128,8 @@ def _run(recipe: Recipe, folder: RunFolder, quiet: bool) -> dict[str, Any] | Loo
 
     # --- Training -----------------------------------------------------------------------------------------------------
     treatment = recipe.groups.table(state.params)
-    folder.begin(config, treatment)
+    if is_writer():
+        folder.begin(config, treatment)
     say(
         f"{recipe.model} ({parameters:,} parameters) on {recipe.data}: {loader.num_examples:,} examples, "
         f"{total_steps:,} steps of {recipe.batch_size} on {mesh.size} {jax.default_backend()} device(s), "
@@ -132,7 +145,7 @@ def _run(recipe: Recipe, folder: RunFolder, quiet: bool) -> dict[str, Any] | Loo
             loader,
             validate,
             checkpoints,
-            folder.metrics,
+            folder.metrics if is_writer() else None,
             LoopConfig(
                 total_steps,
                 log_every=recipe.log_every or min(loader.batches_per_epoch, 100),
@@ -142,7 +155,8 @@ def _run(recipe: Recipe, folder: RunFolder, quiet: bool) -> dict[str, Any] | Loo
             ),
             quiet=quiet,
         )
-        _plot(folder)
+        if is_writer():
+            _plot(folder)
         if result.interrupted is not None:
             return result
 
@@ -175,7 +189,8 @@ def _run(recipe: Recipe, folder: RunFolder, quiet: bool) -> dict[str, Any] | Loo
         "versions": versions(),
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
-    folder.write_report(report)
+    if is_writer():
+        folder.write_report(report)
     return report
 
 
@@ -199,7 +214,13 @@ def resolve(recipe: Recipe, source: Source) -> RunConfig:
 def build_model(config: RunConfig) -> Network:
     """The network of a run."""
     options: dict[str, Any] = config.recipe.model_options
-    return create_model(config.recipe.model, num_classes=len(config.classes), **options)
+    formats = FORMATS[config.recipe.precision]
+    return create_model(config.recipe.model, num_classes=len(config.classes), **formats._asdict(), **options)
+
+
+def state_extras(recipe: Recipe) -> dict[str, bool]:
+    """What the state of a run has besides the parts that all have; see `create_state`."""
+    return {"ema": recipe.averages, "loss_scale": recipe.precision == "f16"}
 
 
 def split_evaluator(
@@ -207,8 +228,14 @@ def split_evaluator(
 ) -> Evaluate:
     """`evaluate(variables) -> metrics` of a split; the loss is that of the recipe without smoothing and penalties."""
     batch_size = -(-EVALUATION_BATCH // mesh.size) * mesh.size
-    examples = source.examples(split)
-    loader = make_loader(examples, decoder, batch_size, train=False, resident=config.recipe.resident)
+    loader = make_loader(
+        source.examples(split),
+        decoder,
+        batch_size,
+        train=False,
+        resident=config.recipe.resident,
+        rows=own_rows(mesh, batch_size),
+    )
     step = make_eval_step(model, classification_loss(config.recipe.loss))
     return make_evaluate(step, loader, input_function(loader, config.preprocessing), mesh)
 
@@ -241,6 +268,17 @@ def recipe_penalty(recipe: Recipe) -> Callable[[Any], jax.Array] | None:
     if not recipe.l2:
         return None
     return lambda params: recipe.l2 * l2_penalty(params, recipe.l2_pattern)
+
+
+def recipe_batch_norm(recipe: Recipe, mesh: Mesh) -> BatchNormScope:
+    """Which examples a run normalizes together."""
+    examples = recipe.batch_norm
+    match examples:
+        case "global":
+            examples = None
+        case "per_device":
+            examples = recipe.batch_size // (mesh.shape["data"] * recipe.accumulate)
+    return BatchNormScope(examples, "data" if recipe.parallel == "pmap" else None)
 
 
 def average_decay(recipe: Recipe) -> Callable[[jax.Array], jax.Array] | None:
@@ -359,7 +397,7 @@ class Run:
         """Shapes and dtypes of the state of the run, on the first device, to restore checkpoints into."""
         recipe = self.config.recipe
         shape = self.config.image_format.shape
-        state = abstract_state(self.model, recipe_optimizer(recipe), shape, ema=recipe.averages)
+        state = abstract_state(self.model, recipe_optimizer(recipe), shape, **state_extras(recipe))
         device = SingleDeviceSharding(jax.local_devices()[0])
         return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device), state)
 

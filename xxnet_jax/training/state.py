@@ -11,6 +11,7 @@ import optax
 
 from xxnet_jax.losses import Batch, Metrics
 from xxnet_jax.models import Network
+from xxnet_jax.precision import LossScale
 
 
 @flax.struct.dataclass
@@ -23,6 +24,7 @@ class TrainState:
         batch_stats: running statistics; an empty dict for a network without any.
         opt_state: of the optimizer.
         ema_params: average of the parameters, exponential or Polyak's, or None.
+        loss_scale: of float16, or None.
         rng: typed key; the step folds its number in, so it never changes.
     """
 
@@ -31,6 +33,7 @@ class TrainState:
     batch_stats: Any
     opt_state: Any
     ema_params: Any
+    loss_scale: LossScale | None
     rng: jax.Array
 
     @property
@@ -47,6 +50,8 @@ def create_state(
     *,
     seed: int,
     ema: bool = False,
+    loss_scale: bool = False,
+    sharding: Any = None,
 ) -> TrainState:
     """The state before the first step.
 
@@ -56,24 +61,39 @@ def create_state(
         image_shape: (height, width, channels) of the training images.
         seed: of the initial parameters and of everything random in the steps.
         ema: keep an average of the parameters; it begins as their copy.
+        loss_scale: keep one, for float16.
+        sharding: of the state; by default it is on the first device.
     """
     # This runs once: compiled without optimization it is ready several times sooner.
     initialize = jax.jit(
-        functools.partial(initial_state, model, tx, image_shape, ema=ema),
+        functools.partial(initial_state, model, tx, image_shape, ema=ema, loss_scale=loss_scale),
+        out_shardings=sharding,
         compiler_options={"xla_backend_optimization_level": 0},
     )
     return initialize(jax.random.key(seed))
 
 
 def abstract_state(
-    model: Network, tx: optax.GradientTransformation, image_shape: tuple[int, int, int], *, ema: bool = False
+    model: Network,
+    tx: optax.GradientTransformation,
+    image_shape: tuple[int, int, int],
+    *,
+    ema: bool = False,
+    loss_scale: bool = False,
 ) -> TrainState:
     """Shapes and dtypes of `create_state`, as `jax.ShapeDtypeStruct`; nothing is computed."""
-    return jax.eval_shape(functools.partial(initial_state, model, tx, image_shape, ema=ema), jax.random.key(0))
+    initialize = functools.partial(initial_state, model, tx, image_shape, ema=ema, loss_scale=loss_scale)
+    return jax.eval_shape(initialize, jax.random.key(0))
 
 
 def initial_state(
-    model: Network, tx: optax.GradientTransformation, image_shape: tuple[int, int, int], key: jax.Array, *, ema: bool
+    model: Network,
+    tx: optax.GradientTransformation,
+    image_shape: tuple[int, int, int],
+    key: jax.Array,
+    *,
+    ema: bool = False,
+    loss_scale: bool = False,
 ) -> TrainState:
     """`create_state` from a key, to be traced."""
     init_key, step_key = jax.random.split(key)
@@ -85,6 +105,7 @@ def initial_state(
         batch_stats=variables.get("batch_stats", {}),
         opt_state=tx.init(params),
         ema_params=jax.tree.map(jnp.copy, params) if ema else None,
+        loss_scale=LossScale.initial() if loss_scale else None,
         rng=step_key,
     )
 

@@ -1,5 +1,6 @@
 """The training step and the evaluation step: pure functions of state and batch, for any network and any loss."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,8 @@ import optax
 from xxnet_jax.losses import Batch, LossFn, Metrics, Outputs
 from xxnet_jax.metrics import Mean
 from xxnet_jax.models import Network
+from xxnet_jax.models.normalization import WHOLE_BATCH, BatchNormScope, batch_norm_scope
+from xxnet_jax.precision import all_finite
 from xxnet_jax.training.dispatch import fold, micro_batches
 from xxnet_jax.training.state import EvalStep, TrainState, TrainStep, update_average
 
@@ -22,8 +25,11 @@ def make_train_step(
     penalty: Callable[[Any], jax.Array] | None = None,
     average_decay: Callable[[jax.Array], jax.Array] | None = None,
     accumulate: int = 1,
+    batch_norm: BatchNormScope = WHOLE_BATCH,
 ) -> TrainStep:
     """`train_step(state, batch) -> (state, metrics)`: forward, loss, gradients, update.
+
+    Where the state has a loss scale, a step whose gradients overflow changes nothing but the scale and the number.
 
     Args:
         model: a network; its collections `batch_stats` and `aux_logits` are taken care of.
@@ -33,21 +39,26 @@ def make_train_step(
         average_decay: step -> decay of the average in `state.ema_params`, if there is one.
         accumulate: micro-batches in which the batch is gone through, one after another, for one update: less memory for
             activations. The gradient is the batch's own; batch normalization sees the micro-batches.
+        batch_norm: which examples are normalized together. With an `axis_name` the step is one to be mapped by
+            `jax.pmap`: it sees a share of the batch, and gradients, statistics and metrics are those of all shares.
     """
+    axis_name = batch_norm.axis_name
 
     def gradients_of(
-        params: Any, batch_stats: Any, batch: Batch, step: jax.Array, key: jax.Array
+        params: Any, batch_stats: Any, batch: Batch, total: jax.Array, step: jax.Array, key: jax.Array
     ) -> tuple[Any, Any, Metrics]:
+        """The part in the gradient of the whole batch, of `total` examples, that these examples have."""
         dropout_key, loss_key = jax.random.split(key)
 
         def objective(params: Any) -> tuple[jax.Array, tuple[Any, Metrics]]:
-            prediction, mutated = model.apply(
-                {"params": params, "batch_stats": batch_stats},
-                batch["image"],
-                train=True,
-                mutable=["batch_stats", "aux_logits"],
-                rngs={"dropout": dropout_key},
-            )
+            with batch_norm_scope(batch_norm):
+                prediction, mutated = model.apply(
+                    {"params": params, "batch_stats": batch_stats},
+                    batch["image"],
+                    train=True,
+                    mutable=["batch_stats", "aux_logits"],
+                    rngs={"dropout": dropout_key},
+                )
             collections: Any = mutated
             auxiliary = collections.get("aux_logits", {}).get("heads", {})
             loss, metrics = loss_fn(Outputs(prediction, auxiliary, step), batch, loss_key)
@@ -55,48 +66,67 @@ def make_train_step(
                 extra = penalty(params)
                 loss += extra
                 metrics = metrics | {"penalty": Mean.of(extra[None])}
-            return loss, (collections.get("batch_stats", {}), metrics)
+            return loss * _examples(batch) / total, (collections.get("batch_stats", {}), metrics)
 
         gradients, (batch_stats, metrics) = jax.grad(objective, has_aux=True)(params)
         return gradients, batch_stats, metrics
 
     def accumulated_gradients_of(
-        params: Any, batch_stats: Any, batch: Batch, step: jax.Array, key: jax.Array
+        params: Any, batch_stats: Any, batch: Batch, total: jax.Array, step: jax.Array, key: jax.Array
     ) -> tuple[Any, Any, Metrics]:
-        def add(carry: tuple[Any, Any, jax.Array], part: tuple[Batch, jax.Array]) -> tuple[Any, Metrics]:
-            total, batch_stats, weight = carry
-            part_batch, part_key = part
-            gradients, batch_stats, metrics = gradients_of(params, batch_stats, part_batch, step, part_key)
-            examples = jnp.sum(part_batch["mask"], dtype=jnp.float32)
-            total = jax.tree.map(lambda t, g: t + examples.astype(g.dtype) * g, total, gradients)
-            return (total, batch_stats, weight + examples), metrics
+        def add(carry: tuple[Any, Any], part: tuple[Batch, jax.Array]) -> tuple[Any, Metrics]:
+            so_far, batch_stats = carry
+            gradients, batch_stats, metrics = gradients_of(params, batch_stats, part[0], total, step, part[1])
+            return (jax.tree.map(jnp.add, so_far, gradients), batch_stats), metrics
 
-        start = (jax.tree.map(jnp.zeros_like, params), batch_stats, jnp.zeros(()))
+        start = (jax.tree.map(jnp.zeros_like, params), batch_stats)
         parts = (micro_batches(batch, accumulate), jax.random.split(key, accumulate))
-        (total, batch_stats, weight), metrics = fold(add, start, parts)
-        scale = 1 / jnp.maximum(weight, 1)
-        gradients = jax.tree.map(lambda t: scale.astype(t.dtype) * t, total)
+        (gradients, batch_stats), metrics = fold(add, start, parts)
         return gradients, batch_stats, jax.tree.map(lambda values: jnp.sum(values, axis=0), metrics)
+
+    compute = gradients_of if accumulate == 1 else accumulated_gradients_of
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(state.rng, state.step)
-        compute = gradients_of if accumulate == 1 else accumulated_gradients_of
-        gradients, batch_stats, metrics = compute(state.params, state.batch_stats, batch, state.step, key)
+        scale = state.loss_scale
+        total = _examples(batch)
+        if axis_name is not None:
+            key = jax.random.fold_in(key, jax.lax.axis_index(axis_name))
+            total = jax.lax.psum(total, axis_name)
+        total = jnp.maximum(total, 1)
+        if scale is not None:
+            total /= scale.factor
+        gradients, batch_stats, metrics = compute(state.params, state.batch_stats, batch, total, state.step, key)
+        if axis_name is not None:
+            gradients, metrics = jax.lax.psum((gradients, metrics), axis_name)
+            batch_stats = jax.lax.pmean(batch_stats, axis_name)
+        if scale is not None:
+            gradients = jax.tree.map(lambda g: g / scale.factor.astype(g.dtype), gradients)
         updates, opt_state = tx.update(gradients, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         ema_params = state.ema_params
         if ema_params is not None and average_decay is not None:
             ema_params = update_average(ema_params, params, average_decay(state.step))
-        state = state.replace(  # type: ignore[attr-defined]
+        new: Any = state.replace(  # type: ignore[attr-defined]
             step=state.step + 1,
             params=params,
             batch_stats=batch_stats,
             opt_state=opt_state,
             ema_params=ema_params,
         )
-        return state, metrics
+        if scale is not None:
+            finite = all_finite(gradients)
+            unchanged = state.replace(step=new.step)  # type: ignore[attr-defined]
+            new = jax.tree.map(functools.partial(jnp.where, finite), new, unchanged)
+            new = new.replace(loss_scale=scale.after(finite))
+        return new, metrics
 
     return train_step
+
+
+def _examples(batch: Batch) -> jax.Array:
+    """How many there are, masked ones not counted."""
+    return jnp.sum(batch["mask"], dtype=jnp.float32)
 
 
 def make_eval_step(model: Network, loss_fn: LossFn) -> EvalStep:
