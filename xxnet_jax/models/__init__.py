@@ -18,6 +18,7 @@ from xxnet_jax.models import (  # noqa: F401 (they register their networks)
     zfnet,
 )
 from xxnet_jax.models.endpoints import endpoints
+from xxnet_jax.models.folding import fold_batch_norm
 from xxnet_jax.models.layers import Network
 from xxnet_jax.models.registry import (
     ModelInfo,
@@ -34,6 +35,7 @@ __all__ = [
     "count_parameters",
     "create_model",
     "endpoints",
+    "fold_batch_norm",
     "list_models",
     "model_info",
     "register",

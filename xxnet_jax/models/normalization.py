@@ -43,6 +43,7 @@ class BatchNormScope:
         return batch // self.examples
 
 
+FOLDED = "folded"  # in place of statistics: the convolution before has them (see `fold_batch_norm`)
 WHOLE_BATCH = BatchNormScope()
 _scope = contextvars.ContextVar("_scope", default=WHOLE_BATCH)
 
@@ -84,6 +85,9 @@ class BatchNorm(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         shape = (x.shape[-1],)
+        if self.use_running_average and self.has_variable("batch_stats", FOLDED):
+            bias = self.param("bias", nn.initializers.zeros, shape, self.param_dtype)
+            return (at_least_float32(x) + bias.reshape(*[1] * (x.ndim - 1), -1)).astype(self.dtype)
         running = tuple(
             self.variable("batch_stats", name, start, shape, jnp.float32)
             for name, start in (("mean", jnp.zeros), ("var", jnp.ones))
