@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from xxnet_jax.models.convolution import Conv, convolve
 
@@ -95,6 +96,32 @@ def test_second_derivatives(name: str):
 
     for found, expected in zip(second(convolve), second(jax.lax.conv_general_dilated), strict=True):
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if name.startswith("depthwise")])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(jnp.float32, 1e-5), (jnp.bfloat16, 2e-2)])
+def test_gradients_on_eight_devices(name: str, dtype: Any, tolerance: float):
+    """Of a batch divided over devices, values and gradients are XLA's in float32 on one, to the bits of the format."""
+    case = CASES[name]
+    random = np.random.default_rng(0)
+    x = jnp.asarray(random.normal(size=(8, *case.image)), dtype)
+    kernel = jnp.asarray(random.normal(size=(*case.kernel, 1, case.features)), dtype)
+
+    def outcome(function: Any, x: jax.Array, kernel: jax.Array) -> Any:
+        def loss(x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, jax.Array]:
+            y = function(x, kernel, case.strides, "SAME", dimension_numbers=LAYOUT, feature_group_count=case.groups)
+            return jnp.sum(jnp.sin(y.astype(jnp.float32))), y
+
+        gradients, y = jax.jit(jax.grad(loss, argnums=(0, 1), has_aux=True))(x, kernel)
+        assert {leaf.dtype for leaf in (y, *gradients)} == {x.dtype}
+        return y, *gradients
+
+    over_devices = jax.device_put(
+        x, NamedSharding(jax.make_mesh((8,), ("data",), (AxisType.Auto,)), PartitionSpec("data"))
+    )
+    expected = outcome(jax.lax.conv_general_dilated, x.astype(jnp.float32), kernel.astype(jnp.float32))
+    for found, exact in zip(outcome(convolve, over_devices, kernel), expected, strict=True):
+        np.testing.assert_allclose(found.astype(jnp.float32), exact, rtol=0, atol=tolerance * np.abs(exact).max())
 
 
 @pytest.mark.parametrize("options", [{"kernel_dilation": 2}, {"input_dilation": 2, "padding": 1}])
