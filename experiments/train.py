@@ -31,12 +31,14 @@ class Arguments:
         recipe: what to do.
         workdir: the run folder; by default runs/RECIPE.
         quiet: print only the result.
+        profile: before training, run a few steps and say where their time goes; a trace goes into profile/.
         many: where the run has several processes.
     """
 
     recipe: Annotated[Recipe, tyro.conf.arg(name="")]
     workdir: Path | None = None
     quiet: bool = False
+    profile: bool = False
     many: Annotated[Processes, tyro.conf.arg(name="")] = field(default_factory=Processes)
 
 
@@ -58,7 +60,7 @@ def train() -> int:
         own: dict[str, Any] = {"learning_rate": None, "optimizer_options": {}}
         recipe = replace(recipe, **{name: value for name, value in own.items() if name not in given})
     workdir = arguments.workdir or Path("runs") / name
-    result = run(recipe, workdir, quiet=arguments.quiet)
+    result = run(recipe, workdir, quiet=arguments.quiet, profile=arguments.profile)
     if isinstance(result, LoopResult):
         assert result.interrupted is not None
         if is_writer():

@@ -110,13 +110,20 @@ class CompiledTrainStep:
 
         Metrics have leaves [] for one batch or [batches] for several, with an axis of members at the end.
         """
-        if len(batches) == 1:
-            step, batch = self._single, batches[0]
-        else:
-            step, batch = self._several, {key: np.stack([batch[key] for batch in batches]) for key in batches[0]}
-        placed = step.place(batch)
+        step, placed = self._placed(batches)
         with jax.transfer_guard("disallow"):  # whatever else came from the host would come in every step
             return step.compiled(state, resident, placed)
+
+    def program(self, state: TrainState, resident: Any, batches: list[dict[str, Any]]) -> str:
+        """What a call with these arguments is compiled to, as XLA prints it; compiled once more for this."""
+        step, placed = self._placed(batches)
+        return str(step.compiled.lower(state, resident, placed).compile().as_text())
+
+    def _placed(self, batches: list[dict[str, Any]]) -> tuple["_Divided | _Mapped", Batch]:
+        if len(batches) == 1:
+            return self._single, self._single.place(batches[0])
+        stacked = {key: np.stack([batch[key] for batch in batches]) for key in batches[0]}
+        return self._several, self._several.place(stacked)
 
 
 class _Divided:

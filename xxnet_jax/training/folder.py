@@ -6,6 +6,7 @@ metrics.jsonl    one object a line: step, epoch, train/..., validation/..., time
 checkpoints/     Orbax: the best one by validation, and the last
 curves.png       loss and accuracy over the steps
 report.json      final figures; it is there when the run is finished
+profile/         summary.txt, summary.json and a trace of a few steps, where --profile asked for it
 tensorboard/     events, where tensorboardX is installed
 """
 
@@ -74,6 +75,10 @@ class RunFolder:
     @property
     def curves(self) -> Path:
         return self.path / "curves.png"
+
+    @property
+    def profile(self) -> Path:
+        return self.path / "profile"
 
     @contextmanager
     def locked(self) -> Iterator[None]:

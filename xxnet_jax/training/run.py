@@ -40,6 +40,7 @@ from xxnet_jax.training.evaluation import Evaluate, make_evaluate
 from xxnet_jax.training.folder import RunConfig, RunFolder
 from xxnet_jax.training.loop import LoopConfig, LoopResult, train
 from xxnet_jax.training.processes import is_writer, wait_for_all
+from xxnet_jax.training.profiling import profile_steps
 from xxnet_jax.training.recipe import Recipe
 from xxnet_jax.training.sharding import check_batch_size, make_mesh, own_rows, state_sharding
 from xxnet_jax.training.state import TrainState, abstract_state, create_state, ema_decay_at, polyak_decay_at
@@ -48,13 +49,14 @@ from xxnet_jax.training.step import make_eval_step, make_train_step
 EVALUATION_BATCH = 256
 
 
-def run(recipe: Recipe, workdir: Path, *, quiet: bool = False) -> dict[str, Any] | LoopResult:
+def run(recipe: Recipe, workdir: Path, *, quiet: bool = False, profile: bool = False) -> dict[str, Any] | LoopResult:
     """Train by a recipe, resume what was begun, evaluate once, report.
 
     Args:
         recipe: what to do.
         workdir: the run folder (see `xxnet_jax.training.folder`).
         quiet: print nothing.
+        profile: first run a few steps on a copy of the state, and say where their time goes (in `profile/`).
 
     Returns:
         The report of the finished run, or the `LoopResult` of one that a signal ended.
@@ -66,10 +68,10 @@ def run(recipe: Recipe, workdir: Path, *, quiet: bool = False) -> dict[str, Any]
     with folder.locked() if is_writer() else contextlib.nullcontext():
         wait_for_all("run folder")
         with jax.default_matmul_precision(recipe.matmul_precision):
-            return _run(recipe, folder, quiet or not is_writer())
+            return _run(recipe, folder, quiet or not is_writer(), profile)
 
 
-def _run(recipe: Recipe, folder: RunFolder, quiet: bool) -> dict[str, Any] | LoopResult:
+def _run(recipe: Recipe, folder: RunFolder, quiet: bool, profile: bool) -> dict[str, Any] | LoopResult:
     say: Callable[[str], None] = (lambda text: None) if quiet else functools.partial(print, flush=True)
 
     # --- Data ---------------------------------------------------------------------------------------------------------
@@ -137,6 +139,8 @@ def _run(recipe: Recipe, folder: RunFolder, quiet: bool) -> dict[str, Any] | Loo
     )
     if recipe.freeze or recipe.rate_factors:
         say("\n".join(f"  {line}" for line in describe_groups(treatment)))
+    if profile:
+        say(profile_steps(train_step, state, loader, folder.profile).page())
     checkpoints = Checkpoints(folder.checkpoints, recipe.keep_last)
     try:
         result = train(
