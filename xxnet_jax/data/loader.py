@@ -9,7 +9,7 @@ A training batch also has a `draw` for each example, the key of what is random a
 import copy
 import itertools
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -81,13 +81,18 @@ class Decoder:
             return (self.read(examples, index) for index in range(len(examples)))
         return (self(example) for example in examples)
 
-    def zeros(self, count: int) -> dict[str, np.ndarray]:
-        """Arrays for so many examples, masked."""
-        return {
+    def stack(self, decoded: Iterable[dict[str, Any]], count: int) -> dict[str, np.ndarray]:
+        """Up to `count` decoded examples as arrays: image uint8 [count, height, width, channels], label int32 [count],
+        mask bool [count]; the rest is masked zeros."""
+        arrays = {
             "image": np.zeros((count, *self.format.shape), np.uint8),
             "label": np.zeros(count, np.int32),
             "mask": np.zeros(count, bool),
         }
+        for index, example in enumerate(decoded):
+            for key, value in example.items():
+                arrays[key][index] = value
+        return arrays
 
     def _masked(self, error: CorruptData) -> dict[str, Any]:
         if not self.skip_corrupt:
@@ -275,7 +280,7 @@ class HostLoader(Loader):
         import grain
 
         def read(group: np.ndarray) -> Batch:
-            return self._stack([self.decoder.read(examples, int(index)) for index in group])
+            return self.decoder.stack((self.decoder.read(examples, int(index)) for index in group), len(self.rows))
 
         options = grain.ReadOptions(num_threads=self.threads, prefetch_buffer_size=self.threads)
         return iter(grain.MapDataset.source(self.index_groups(epoch, skip)).map(read).to_iter_dataset(options))
@@ -287,15 +292,7 @@ class HostLoader(Loader):
         stop = min(self.batches_per_epoch * self.batch_size, self.num_examples)
         decoded = itertools.islice(decoded, skip * self.batch_size, stop)
         while group := list(itertools.islice(decoded, self.batch_size)):
-            yield self._stack([group[row] for row in self.rows if row < len(group)])
-
-    def _stack(self, group: list[dict[str, Any]]) -> Batch:
-        """A batch of decoded examples, filled up with masked zeros."""
-        batch = self.decoder.zeros(len(self.rows))
-        for index, example in enumerate(group):
-            for key, value in example.items():
-                batch[key][index] = value
-        return batch
+            yield self.decoder.stack((group[row] for row in self.rows if row < len(group)), len(self.rows))
 
 
 def _mixed(stream: Iterator[Any], rng: np.random.Generator) -> Iterator[Any]:
@@ -307,15 +304,6 @@ def _mixed(stream: Iterator[Any], rng: np.random.Generator) -> Iterator[Any]:
         buffer[chosen] = item
     rng.shuffle(buffer)
     yield from buffer
-
-
-def decode_all(examples: Examples, decoder: Decoder) -> dict[str, np.ndarray]:
-    """Every example of a split in memory: image uint8 [n, h, w, c], label int32 [n], mask bool [n]."""
-    arrays = decoder.zeros(len(examples))
-    for index, example in enumerate(decoder.read_all(examples)):
-        for key, value in example.items():
-            arrays[key][index] = value
-    return arrays
 
 
 def make_loader(
@@ -342,5 +330,6 @@ def make_loader(
     if resident is None:
         resident = len(examples) * int(np.prod(decoder.format.shape)) <= RESIDENT_LIMIT
     if resident:
-        return ResidentLoader(decode_all(examples, decoder), batch_size, train=train, seed=seed, rows=rows)
+        arrays = decoder.stack(decoder.read_all(examples), len(examples))
+        return ResidentLoader(arrays, batch_size, train=train, seed=seed, rows=rows)
     return HostLoader(examples, decoder, batch_size, train=train, seed=seed, rows=rows)
