@@ -118,13 +118,17 @@ def shifted(
         pads: pixels before and after rows and columns.
         outside: their value.
     """
-    padding = ((0, 0, 0), *((*pad, 0) for pad in pads), (0, 0, 0))
-    images = jax.lax.pad(images, jnp.array(outside, images.dtype), padding)
+    images = _padded(images, ((*pads[0], 0), (*pads[1], 0)), outside)
     height, width = size
     rows, columns = (max(0, n - k + 1) for n, k in zip(images.shape[1:3], size, strict=True))  # where windows begin
     return [
         images[:, i : i + rows : strides[0], j : j + columns : strides[1]] for i in range(height) for j in range(width)
     ]
+
+
+def _padded(images: jax.Array, padding: Sequence[tuple[int, int, int]], outside: float = 0.0) -> jax.Array:
+    """Images with so many pixels before, after and between (`jax.lax.pad`) their rows and their columns."""
+    return jax.lax.pad(images, jnp.array(outside, images.dtype), ((0, 0, 0), *padding, (0, 0, 0)))
 
 
 def _patch_product(images: jax.Array, kernel: jax.Array, strides: tuple[int, int], pads: Pads) -> jax.Array:
@@ -171,17 +175,16 @@ def _backward(
     """
     images, kernel = saved
     height, width = kernel.shape[:2]
-    padding = [(0, 0, 0)]
+    padding = []
     for pixels, k, step, (low, _), places in zip(
         images.shape[1:3], kernel.shape[:2], strides, pads, gradient.shape[1:3], strict=True
     ):
         before = k - 1 - low
         padding.append((before, pixels + k - 1 - before - (step * (places - 1) + 1), step - 1))
-    zero = jnp.zeros((), gradient.dtype)
-    apart = jax.lax.pad(gradient, zero, (*padding, (0, 0, 0)))
+    apart = _padded(gradient, padding)
     of_images = _channel_by_channel(apart, kernel[::-1, ::-1], (1, 1), ((0, 0), (0, 0)))
 
-    padded = jax.lax.pad(images, zero, ((0, 0, 0), *((*pad, 0) for pad in pads), (0, 0, 0)))
+    padded = _padded(images, ((*pads[0], 0), (*pads[1], 0)))
 
     def of_row(row: jax.Array) -> jax.Array:
         seen = jax.lax.dynamic_slice_in_dim(padded, row, strides[0] * (gradient.shape[1] - 1) + 1, axis=1)
