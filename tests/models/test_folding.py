@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from zoo import abstract_init
+from zoo import random_variables
 
 import xxnet_jax as xx
 from xxnet_jax.models import fold_batch_norm
@@ -27,25 +27,12 @@ SMALL: dict[str, tuple[dict[str, Any], int, int]] = {
 }
 
 
-def random_variables(model: Any, side: int) -> Any:
-    """Random parameters and statistics."""
-    random = np.random.default_rng(0)
-
-    def draw(path: Any, leaf: Any) -> jax.Array:
-        if path[-1].key in ("scale", "var"):
-            return jnp.asarray(random.uniform(0.5, 1.5, leaf.shape), jnp.float32)
-        deviation = 0.3 if leaf.ndim == 1 else np.sqrt(2 / np.prod(leaf.shape[:-1]))
-        return jnp.asarray(random.normal(0, deviation, leaf.shape), jnp.float32)
-
-    return jax.tree.map_with_path(draw, abstract_init(model, jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32)))
-
-
 @pytest.mark.parametrize("name", SMALL)
 def test_logits_stay(name: str):
     """The same logits from fewer numbers; what precedes its convolution, or stands behind a ReLU, is left."""
     options, side, left = SMALL[name]
     model = xx.create_model(name, num_classes=7, **options)
-    variables = random_variables(model, side)
+    variables = jax.tree.map(jnp.asarray, random_variables(model, side))
     folded = fold_batch_norm(model, variables, (side, side, 3))
     images = jnp.asarray(np.random.default_rng(1).normal(size=(2, side, side, 3)), jnp.float32)
     results: Any = [model.apply(v, images, train=False) for v in (variables, folded)]

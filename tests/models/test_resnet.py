@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from zoo import abstract_init, apply, endpoint_shapes, images_of, initialized, random_images, shapes
+from zoo import abstract_init, apply, endpoint_shapes, images_of, initialized, random_images, random_variables, shapes
 
 import xxnet_jax as xx
 from xxnet_jax.analysis.macs import count_macs
@@ -18,19 +18,6 @@ def tiny(name: str = "resnet50", **options: Any) -> Any:
     """Two stages of two blocks, few features, five classes."""
     defaults = {"depths": (2, 2), "widths": (4, 6), "stem_features": 4, "num_classes": 5}
     return xx.create_model(name, **{**defaults, **options})
-
-
-def random_variables(model: Any, side: int = 32) -> Any:
-    """Random parameters and statistics."""
-    random = np.random.default_rng(0)
-
-    def draw(path: Any, leaf: Any) -> np.ndarray:
-        if path[-1].key in ("scale", "var"):
-            return random.uniform(0.5, 1.5, leaf.shape).astype(np.float32)
-        deviation = 0.3 if leaf.ndim == 1 else np.sqrt(2 / np.prod(leaf.shape[:-1]))
-        return random.normal(0, deviation, leaf.shape).astype(np.float32)
-
-    return jax.tree.map_with_path(draw, abstract_init(model, images_of(side)))
 
 
 # ------------------------------------------------------------------------------------------- counts and tables

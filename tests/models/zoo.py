@@ -105,6 +105,19 @@ def narrow(name: str, **options: Any) -> Any:
     return xx.create_model(name, **{**defaults, **options})
 
 
+def random_variables(model: Any, side: int = 32) -> Any:
+    """Parameters and statistics drawn at random, as NumPy arrays; kernels so that activations keep their size."""
+    random = np.random.default_rng(0)
+
+    def draw(path: Any, leaf: Any) -> np.ndarray:
+        if path[-1].key in ("scale", "var"):
+            return random.uniform(0.5, 1.5, leaf.shape).astype(np.float32)
+        deviation = 0.3 if leaf.ndim == 1 else np.sqrt(2 / np.prod(leaf.shape[:-1]))
+        return random.normal(0, deviation, leaf.shape).astype(np.float32)
+
+    return jax.tree.map_with_path(draw, abstract_init(model, images_of(side)))
+
+
 def initialized(model: Network, side: int) -> Any:
     """The variables that the network starts with."""
     return hasty(lambda key: model.init(key, jnp.zeros((1, side, side, 3)), train=False))(jax.random.key(0))
