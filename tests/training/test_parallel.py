@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 import pytest
+from examples import noisy_patterns
 
 import xxnet_jax as xx
 from xxnet_jax.losses import classification_loss, l2_penalty
@@ -21,7 +22,6 @@ from xxnet_jax.training.state import TrainState, abstract_state, create_state
 from xxnet_jax.training.step import make_train_step
 
 STEPS = 50
-BATCH = 32
 
 
 class Network(NamedTuple):
@@ -60,15 +60,6 @@ WAYS = {
 }
 
 
-def batch(seed: int, shape: tuple[int, int, int], dtype: Any) -> dict[str, np.ndarray]:
-    """Noise around a pattern for each of ten classes; up to 3 examples of the first device are left out."""
-    patterns = np.random.default_rng(0).normal(size=(10, *shape))
-    random = np.random.default_rng((1, seed))
-    labels = random.integers(0, 10, BATCH).astype(np.int32)
-    images = (patterns[labels] + random.normal(size=(BATCH, *shape))).astype(dtype)
-    return {"image": images, "label": labels, "mask": np.arange(BATCH) >= seed % 4}
-
-
 def train(
     network: str,
     way: str,
@@ -98,7 +89,9 @@ def train(
     compiled = CompiledTrainStep(step, lambda resident, batch: batch, mesh, 1, states=shardings, parallel=parallel)
     losses = []
     for number in range(steps):
-        state, metrics = compiled(state, (), [batch(number, shape, dtype)])
+        batch = noisy_patterns(number, shape, dtype)
+        batch["mask"][: number % 4] = False  # up to 3 examples of the first device are left out
+        state, metrics = compiled(state, (), [batch])
         losses.append(metrics["loss"].value())
     assert compiled.traces == 1
     return np.array(losses, np.float64), state

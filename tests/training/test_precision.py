@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from examples import noisy_patterns
 
 import xxnet_jax as xx
 from xxnet_jax.losses import classification_loss
@@ -18,15 +19,6 @@ from xxnet_jax.training.state import TrainState, create_state
 from xxnet_jax.training.step import make_train_step
 
 SHAPE = (16, 16, 3)
-
-
-def batch(seed: int) -> dict[str, np.ndarray]:
-    """Noise around a pattern for each of ten classes."""
-    patterns = np.random.default_rng(0).normal(size=(10, *SHAPE))
-    random = np.random.default_rng((1, seed))
-    labels = random.integers(0, 10, 32).astype(np.int32)
-    images = (patterns[labels] + random.normal(size=(32, *SHAPE))).astype(np.float32)
-    return {"image": images, "label": labels, "mask": np.ones(32, bool)}
 
 
 def train(precision: str, steps: int, accumulate: int = 1) -> tuple[np.ndarray, TrainState]:
@@ -42,7 +34,7 @@ def train(precision: str, steps: int, accumulate: int = 1) -> tuple[np.ndarray, 
     )
     losses, start = [], state
     for number in range(steps):
-        state, metrics = step(state, batch(number))
+        state, metrics = step(state, noisy_patterns(number, SHAPE))
         losses.append(float(metrics["loss"].value()))
     assert jax.tree.map(jnp.result_type, state.params) == jax.tree.map(jnp.result_type, start.params)
     return np.array(losses), state
