@@ -22,7 +22,7 @@ import xxnet_jax as xx
 from xxnet_jax.errors import XXNetError
 from xxnet_jax.losses import classification_loss
 from xxnet_jax.models import Network
-from xxnet_jax.models.convolution import plain_operations
+from xxnet_jax.models.backend import plain_operations
 from xxnet_jax.training.recipe import KnobValue
 from xxnet_jax.training.state import abstract_state
 from xxnet_jax.training.step import make_train_step

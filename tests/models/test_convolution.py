@@ -32,7 +32,11 @@ CASES = {
     "few channels": Case((9, 7, 6), (3, 3), 3),
     "kernel of the image's size": Case((4, 5, 12), (4, 5), 7),
     "kernel larger than the image": Case((2, 2, 12), (3, 3), 7),
-    "many channels": Case((6, 5, 512), (3, 3), 4),
+    "many channels": Case((6, 5, 384), (3, 3), 4),
+    "many channels of a large map": Case((18, 17, 384), (3, 3), 4, xla=True),
+    "many features": Case((9, 7, 9), (2, 3), 384, xla=True),
+    "many features with strides": Case((9, 8, 9), (3, 2), 384, strides=(2, 3), xla=True),
+    "features of a large map": Case((17, 18, 9), (3, 3), 96, xla=True),
     "common": Case((9, 7, 12), (3, 3), 4, xla=True),
     "with strides": Case((9, 7, 12), (3, 3), 4, strides=(2, 2), xla=True),
     "depthwise": Case((9, 8, 6), (3, 2), 6, groups=6),
@@ -44,15 +48,20 @@ CASES = {
 }
 
 
+def random_pair(case: Case, batch: int, dtype: Any = jnp.float32) -> tuple[jax.Array, jax.Array]:
+    """Images, and a kernel that keeps their size."""
+    random = np.random.default_rng(0)
+    x = random.normal(size=(batch, *case.image))
+    channels = case.image[-1] // case.groups
+    kernel = random.normal(0, (np.prod(case.kernel) * channels) ** -0.5, (*case.kernel, channels, case.features))
+    return jnp.asarray(x, dtype), jnp.asarray(kernel, dtype)
+
+
 @pytest.mark.parametrize("padding", ["VALID", "SAME", ((2, 0), (1, 3))], ids=["valid", "same", "pixels"])
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_lowerings_are_xlas(case: Case, padding: Any):
     """Result and both gradients equal `lax.conv_general_dilated`, also under vmap; sums in float32 differ in order."""
-    random = np.random.default_rng(0)
-    fan_in = int(np.prod(case.kernel)) * case.image[-1] // case.groups
-    x = jnp.asarray(random.normal(size=(2, *case.image)), jnp.float32)
-    kernel = random.normal(0, fan_in**-0.5, (*case.kernel, case.image[-1] // case.groups, case.features))
-    kernel = jnp.asarray(kernel, jnp.float32)
+    x, kernel = random_pair(case, batch=2)
     if padding == "VALID" and min(np.subtract(case.image[:2], case.kernel)) < 0:
         pytest.skip("no window fits")
 
@@ -76,13 +85,15 @@ def test_lowerings_are_xlas(case: Case, padding: Any):
     np.testing.assert_allclose(many[1], 2 * many[0], rtol=0, atol=1e-5 * np.abs(many[1]).max())
 
 
-@pytest.mark.parametrize("name", [name for name, case in CASES.items() if name.startswith("depthwise")])
+# Those whose gradients are written out.
+WRITTEN = [name for name in CASES if name.startswith(("depthwise", "common", "with", "many channels", "many features"))]
+
+
+@pytest.mark.parametrize("name", WRITTEN)
 def test_second_derivatives(name: str):
     """The gradient of the norm of a gradient is XLA's."""
     case = CASES[name]
-    random = np.random.default_rng(0)
-    x = jnp.asarray(random.normal(size=(2, *case.image)), jnp.float32)
-    kernel = jnp.asarray(random.normal(size=(*case.kernel, 1, case.features)), jnp.float32)
+    x, kernel = random_pair(case, batch=2)
     options: Any = {"dimension_numbers": LAYOUT, "feature_group_count": case.groups}
 
     def second(function: Any) -> Any:
@@ -98,14 +109,12 @@ def test_second_derivatives(name: str):
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
 
 
-@pytest.mark.parametrize("name", [name for name in CASES if name.startswith("depthwise")])
+@pytest.mark.parametrize("name", WRITTEN)
 @pytest.mark.parametrize(("dtype", "tolerance"), [(jnp.float32, 1e-5), (jnp.bfloat16, 2e-2)])
 def test_gradients_on_eight_devices(name: str, dtype: Any, tolerance: float):
     """Of a batch divided over devices, values and gradients are XLA's in float32 on one, to the bits of the format."""
     case = CASES[name]
-    random = np.random.default_rng(0)
-    x = jnp.asarray(random.normal(size=(8, *case.image)), dtype)
-    kernel = jnp.asarray(random.normal(size=(*case.kernel, 1, case.features)), dtype)
+    x, kernel = random_pair(case, 8, dtype)
 
     def outcome(function: Any, x: jax.Array, kernel: jax.Array) -> Any:
         def loss(x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, jax.Array]:

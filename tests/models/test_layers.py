@@ -14,6 +14,7 @@ from hypothesis.extra import numpy as arrays
 from scipy.signal import correlate
 
 from xxnet_jax.errors import InvalidArgument
+from xxnet_jax.models.backend import materialized
 from xxnet_jax.models.layers import (
     Conv,
     Network,
@@ -21,7 +22,6 @@ from xxnet_jax.models.layers import (
     avg_pool,
     check_images,
     dropout,
-    materialized,
     max_pool,
     smallest_side,
     spatial_mean,

@@ -29,7 +29,7 @@ from zoo import (
 
 import xxnet_jax as xx
 from xxnet_jax.models import count_parameters, nasnet
-from xxnet_jax.models.convolution import plain_operations
+from xxnet_jax.models.backend import plain_operations
 from xxnet_jax.models.layers import Norm
 from xxnet_jax.models.nasnet import NORMAL, REDUCTION, AuxiliaryHead, Cell, FactorizedReduction
 

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from xxnet_jax.models.convolution import plain_operations
+from xxnet_jax.models.backend import plain_operations
 
 
 def count_macs(model: nn.Module, input_shape: tuple[int, int, int]) -> int:

@@ -1,28 +1,31 @@
 """Convolution: the one place where its lowering is chosen.
 
-XLA's convolution on CPU is good at what is common and slow at the rest, up to 77 times
-(`experiments/benchmarks/convolution.py`). There, what is slow is written as sums and matrix products; elsewhere all of
-it is XLA's. Results differ by the order of sums alone.
+XLA's convolution on CPU is good at what is common, slow at the rest, up to 77 times, and slower at gradients than it
+needs to be (`experiments/benchmarks/convolution.py`). There, what is slow is written as sums and matrix products;
+elsewhere all of it is XLA's. Results differ by the order of sums alone.
 """
 
-import contextlib
-import contextvars
 import functools
 import math
 import operator
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from xxnet_jax.models.backend import for_cpu, materialized
+
 Padding = str | Sequence[tuple[int, int]]
 Pads = tuple[tuple[int, int], ...]
 
+LAYOUT = ("NHWC", "HWIO", "NHWC")
 FEW_GROUPS = 8  # so many are computed one by one; more would compile for long
-MANY_CHANNELS = 512
+MANY_CHANNELS = 384
+SMALL_MAP = 14 * 14  # pixels
 FEW_BYTES = 2**23  # of the array of patches
+CACHED_BYTES = 3 * 2**24
 PATCH_BYTES = 2**28
 
 
@@ -43,28 +46,9 @@ def convolve(
     if plain and for_cpu():
         size, steps = kernel.shape[:2], (strides[0], strides[1])
         pads = jax.lax.padtype_to_pads(inputs.shape[1:3], size, steps, padding) if isinstance(padding, str) else padding
-        lowering = _cpu_lowering(inputs.shape, kernel.shape, tuple(pads), steps, options.get("feature_group_count", 1))
-        if lowering is not None:
-            return lowering(inputs, kernel, steps, tuple(pads))
+        form = _form_on_cpu(inputs.shape, kernel.shape, tuple(pads), steps, options.get("feature_group_count", 1))
+        return form(inputs, kernel, steps, tuple(pads))
     return jax.lax.conv_general_dilated(inputs, kernel, strides, padding, **options)
-
-
-_plain = contextvars.ContextVar("_plain", default=False)
-
-
-def for_cpu() -> bool:
-    """Whether to write things as they run well on CPU: it is the backend, and nobody asked for `plain_operations`."""
-    return jax.default_backend() == "cpu" and not _plain.get()
-
-
-@contextlib.contextmanager
-def plain_operations() -> Iterator[None]:
-    """What is traced within has plain convolutions, pools and means on CPU too: for comparison, and to count them."""
-    token = _plain.set(True)
-    try:
-        yield
-    finally:
-        _plain.reset(token)
 
 
 class Conv(nn.Conv):
@@ -73,13 +57,13 @@ class Conv(nn.Conv):
     conv_general_dilated: Callable[..., jax.Array] | None = convolve
 
 
-Lowering = Callable[[jax.Array, jax.Array, tuple[int, int], Pads], jax.Array]
+Form = Callable[[jax.Array, jax.Array, tuple[int, int], Pads], jax.Array]
 
 
-def _cpu_lowering(
+def _form_on_cpu(
     images: tuple[int, ...], kernel: tuple[int, ...], pads: Pads, strides: tuple[int, int], groups: int
-) -> Lowering | None:
-    """What is faster than XLA's convolution for these shapes, if anything is."""
+) -> Form:
+    """The form of a convolution that is fast for these shapes."""
     batch, *sides, channels = images
     height, width = kernel[:2]
     if groups == channels > 1:
@@ -90,16 +74,21 @@ def _cpu_lowering(
         return functools.partial(_group_by_group, groups=groups)
     if height == width == 1:
         return _patch_product
-    pixels = batch * math.prod(
-        (side + sum(pad) - size) // step + 1
-        for side, pad, size, step in zip(sides, pads, kernel[:2], strides, strict=True)
-    )
-    patch_bytes = 4 * pixels * height * width * channels
+    patch_bytes = 4 * batch * math.prod(_map_size(images, kernel, strides, pads)) * height * width * channels
     if strides != (1, 1) or patch_bytes > PATCH_BYTES:
-        return None
+        return _ungrouped
     larger_than_the_image = height >= sides[0] or width >= sides[1]
     few_weights = height * width * channels <= 32 or (channels <= 8 and patch_bytes <= FEW_BYTES)
-    return _patch_product if larger_than_the_image or few_weights or channels >= MANY_CHANNELS else None
+    return _patch_product if larger_than_the_image or few_weights else _ungrouped
+
+
+def _map_size(images: Sequence[int], kernel: Sequence[int], strides: tuple[int, int], pads: Pads) -> tuple[int, int]:
+    """Rows and columns of the result."""
+    rows, columns = (
+        (side + sum(pad) - size) // step + 1
+        for side, pad, size, step in zip(images[1:3], pads, kernel[:2], strides, strict=True)
+    )
+    return rows, columns
 
 
 def shifted(
@@ -131,6 +120,85 @@ def _padded(images: jax.Array, padding: Sequence[tuple[int, int, int]], outside:
     return jax.lax.pad(images, jnp.array(outside, images.dtype), ((0, 0, 0), *padding, (0, 0, 0)))
 
 
+def _around(
+    gradient: jax.Array, images: jax.Array, kernel: jax.Array, strides: tuple[int, int], pads: Pads
+) -> list[tuple[int, int]]:
+    """Padding of a gradient whose places are set apart by the strides: the kernel turned round fits once a pixel."""
+    padding = []
+    for pixels, size, step, (low, _), places in zip(
+        images.shape[1:3], kernel.shape[:2], strides, pads, gradient.shape[1:3], strict=True
+    ):
+        before = size - 1 - low
+        padding.append((before, pixels + size - 1 - before - (step * (places - 1) + 1)))
+    return padding
+
+
+def _saving(convolution: Form) -> Callable[..., tuple[jax.Array, tuple[jax.Array, jax.Array]]]:
+    """The forward pass of a convolution whose gradients need the images and the kernel."""
+
+    def forward(
+        images: jax.Array, kernel: jax.Array, strides: tuple[int, int], pads: Pads
+    ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+        return convolution(images, kernel, strides, pads), (images, kernel)
+
+    return forward
+
+
+def _xla(images: jax.Array, kernel: jax.Array, strides: tuple[int, int], pads: Pads, **options: Any) -> jax.Array:
+    return jax.lax.conv_general_dilated(images, kernel, strides, pads, dimension_numbers=LAYOUT, **options)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _ungrouped(images: jax.Array, kernel: jax.Array, strides: tuple[int, int], pads: Pads) -> jax.Array:
+    """XLA's convolution, or a product with patches where a small map has many channels; and so each gradient."""
+    rows, columns = _map_size(images.shape, kernel.shape, strides, pads)
+    if images.shape[-1] >= MANY_CHANNELS and rows * columns <= SMALL_MAP:
+        return _patch_product(images, kernel, strides, pads)
+    return _xla(images, kernel, strides, pads)
+
+
+def _ungrouped_gradients(
+    strides: tuple[int, int], pads: Pads, saved: tuple[jax.Array, jax.Array], gradient: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    images, kernel = saved
+    return (
+        _image_gradient(images, kernel, strides, pads, gradient),
+        _kernel_gradient(images, kernel, strides, pads, gradient),
+    )
+
+
+def _image_gradient(
+    images: jax.Array, kernel: jax.Array, strides: tuple[int, int], pads: Pads, gradient: jax.Array
+) -> jax.Array:
+    """The gradient, its places set apart by the strides, seen by the kernel turned round.
+
+    With many features: a product that gives the gradients of all patches, which are added up.
+    """
+    features = kernel.shape[-1]
+    patch_bytes = 4 * (gradient.size // features) * (kernel.size // features)
+    if features >= MANY_CHANNELS and patch_bytes <= CACHED_BYTES:
+        return jax.vjp(lambda x: _patch_product(x, kernel, strides, pads), images)[1](gradient)[0]
+    turned = materialized(jnp.swapaxes(kernel[::-1, ::-1], 2, 3))
+    around = _around(gradient, images, kernel, strides, pads)
+    return _xla(gradient, turned, (1, 1), tuple(around), lhs_dilation=strides)
+
+
+def _kernel_gradient(
+    images: jax.Array, kernel: jax.Array, strides: tuple[int, int], pads: Pads, gradient: jax.Array
+) -> jax.Array:
+    """With many features a product for each place of the kernel: of what it sees and the gradient."""
+    features, pixels = kernel.shape[-1], math.prod(gradient.shape[1:3])
+    if features >= 192 or (features >= 96 and pixels >= SMALL_MAP):
+        of_features = gradient.reshape(-1, features)
+        taps = shifted(images, kernel.shape[:2], strides, pads)
+        products = [tap.reshape(-1, tap.shape[-1]).T @ of_features for tap in taps]
+        return jnp.stack(products).reshape(kernel.shape)
+    return jax.vjp(lambda k: _xla(images, k, strides, pads), kernel)[1](gradient)[0]
+
+
+_ungrouped.defvjp(_saving(_ungrouped), _ungrouped_gradients)
+
+
 def _patch_product(images: jax.Array, kernel: jax.Array, strides: tuple[int, int], pads: Pads) -> jax.Array:
     """One matrix product with the patches of the images."""
     taps = shifted(images, kernel.shape[:2], strides, pads)
@@ -159,13 +227,7 @@ def _channel_by_channel(images: jax.Array, kernel: jax.Array, strides: tuple[int
     return functools.reduce(operator.add, (tap * weight for tap, weight in zip(taps, weights, strict=True)))
 
 
-def _forward(
-    images: jax.Array, kernel: jax.Array, strides: tuple[int, int], pads: Pads
-) -> tuple[Any, tuple[jax.Array, jax.Array]]:
-    return _channel_by_channel(images, kernel, strides, pads), (images, kernel)
-
-
-def _backward(
+def _channel_by_channel_gradients(
     strides: tuple[int, int], pads: Pads, saved: tuple[jax.Array, jax.Array], gradient: jax.Array
 ) -> tuple[Any, jax.Array]:
     """Of the images: the gradient, its places set apart by the strides, seen by the kernel turned round.
@@ -175,13 +237,8 @@ def _backward(
     """
     images, kernel = saved
     height, width = kernel.shape[:2]
-    padding = []
-    for pixels, k, step, (low, _), places in zip(
-        images.shape[1:3], kernel.shape[:2], strides, pads, gradient.shape[1:3], strict=True
-    ):
-        before = k - 1 - low
-        padding.append((before, pixels + k - 1 - before - (step * (places - 1) + 1), step - 1))
-    apart = _padded(gradient, padding)
+    around = _around(gradient, images, kernel, strides, pads)
+    apart = _padded(gradient, [(*pad, step - 1) for pad, step in zip(around, strides, strict=True)])
     of_images = _channel_by_channel(apart, kernel[::-1, ::-1], (1, 1), ((0, 0), (0, 0)))
 
     padded = _padded(images, ((*pads[0], 0), (*pads[1], 0)))
@@ -194,7 +251,7 @@ def _backward(
     return of_images, jax.lax.map(of_row, jnp.arange(height)).reshape(kernel.shape)
 
 
-_channel_by_channel.defvjp(_forward, _backward)
+_channel_by_channel.defvjp(_saving(_channel_by_channel), _channel_by_channel_gradients)
 
 
 def _grouped_product(

@@ -49,6 +49,7 @@ import jax.numpy as jnp
 from flax.linen.initializers import glorot_uniform, he_normal, ones, variance_scaling, zeros
 
 from xxnet_jax.errors import InvalidArgument
+from xxnet_jax.models.backend import materialized
 from xxnet_jax.models.layers import (
     ConvUnit,
     Initialization,
@@ -59,7 +60,6 @@ from xxnet_jax.models.layers import (
     avg_pool,
     dropout,
     initializer,
-    materialized,
     max_pool,
     mean_of_windows,
     smallest_side,

@@ -17,7 +17,8 @@ import jax.numpy as jnp
 from flax.linen.dtypes import promote_dtype
 
 from xxnet_jax.errors import InvalidArgument, UnknownName
-from xxnet_jax.models.convolution import Conv, Padding, convolve, for_cpu, shifted
+from xxnet_jax.models.backend import for_cpu
+from xxnet_jax.models.convolution import Conv, Padding, convolve, shifted
 from xxnet_jax.models.normalization import Norm
 from xxnet_jax.precision import at_least_float32
 
@@ -240,16 +241,6 @@ def drop_path(module: nn.Module, x: jax.Array, rate: float | jax.Array, *, train
     kept = jax.random.bernoulli(module.make_rng("dropout"), 1 - rate, (len(x), 1, 1, 1))
     share = jnp.maximum(1 - rate, jnp.finfo(x.dtype).tiny)  # so that a rate of 1 has gradients of zero, not NaN
     return jnp.where(kept, x / share.astype(x.dtype), 0)
-
-
-def materialized(x: jax.Array) -> jax.Array:
-    """`x`, computed once: what XLA fuses on CPU does not reach across.
-
-    In a chain of sums, x + f(x) + g(x + f(x)) + ..., XLA for CPU computes earlier sums again in many later fusions, and
-    what it has to compile grows with the square of the depth (`experiments/benchmarks/compilation.py`). With jax 0.10
-    it still does: XLA drops the barrier before it fuses.
-    """
-    return jax.lax.optimization_barrier(x) if for_cpu() else x
 
 
 def keras_uniform(key: jax.Array, shape: Sequence[int], dtype: Dtype = jnp.float32) -> jax.Array:

@@ -1,8 +1,7 @@
 """Batch normalization, and whose statistics it takes."""
 
 import contextlib
-import contextvars
-from collections.abc import Iterator
+import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -12,6 +11,7 @@ import jax.numpy as jnp
 from flax.typing import Dtype, Initializer
 
 from xxnet_jax.errors import InvalidArgument
+from xxnet_jax.models.backend import Ambient, for_cpu
 from xxnet_jax.precision import at_least_float32
 
 
@@ -45,17 +45,12 @@ class BatchNormScope:
 
 FOLDED = "folded"  # in place of statistics: the convolution before has them (see `fold_batch_norm`)
 WHOLE_BATCH = BatchNormScope()
-_scope = contextvars.ContextVar("_scope", default=WHOLE_BATCH)
+_scope = Ambient(WHOLE_BATCH)
 
 
-@contextlib.contextmanager
-def batch_norm_scope(scope: BatchNormScope) -> Iterator[None]:
+def batch_norm_scope(scope: BatchNormScope) -> contextlib.AbstractContextManager[None]:
     """What is traced within normalizes by the statistics of `scope` while training."""
-    token = _scope.set(scope)
-    try:
-        yield
-    finally:
-        _scope.reset(token)
+    return _scope.holding(scope)
 
 
 class BatchNorm(nn.Module):
@@ -92,36 +87,97 @@ class BatchNorm(nn.Module):
             self.variable("batch_stats", name, start, shape, jnp.float32)
             for name, start in (("mean", jnp.zeros), ("var", jnp.ones))
         )
+        dtype = self.param_dtype
+        scale = self.param("scale", self.scale_init, shape, dtype) if self.use_scale else jnp.ones(shape, dtype)
+        bias = self.param("bias", nn.initializers.zeros, shape, dtype)
         scope = WHOLE_BATCH if self.use_running_average or self.is_initializing() else _scope.get()
-        groups = scope.groups(len(x))
-        grouped = at_least_float32(x.reshape(groups, -1, *x.shape[1:]))
+        grouped = x.reshape(scope.groups(len(x)), -1, *x.shape[1:])
         if self.use_running_average:
             mean, var = (statistic.value[None] for statistic in running)
+            y = _affine(at_least_float32(grouped), mean, var, scale, bias, self.epsilon)
         else:
-            mean, var = _moments(grouped, scope.axis_name if scope.examples is None else None)
+            normalize = _normalize_on_cpu if for_cpu() else _normalize
+            axis_name = scope.axis_name if scope.examples is None else None
+            y, *moments = normalize(grouped, scale, bias, self.epsilon, axis_name)
             if not self.is_initializing():
-                for statistic, found in zip(running, (mean, var), strict=True):
+                for statistic, found in zip(running, moments, strict=True):
                     new = self.momentum * statistic.value + (1 - self.momentum) * found.mean(axis=0)
                     statistic.value = new.astype(statistic.value.dtype)
-        factor = jax.lax.rsqrt(var + self.epsilon)
-        if self.use_scale:
-            factor = factor * self.param("scale", self.scale_init, shape, self.param_dtype)[None]
-        bias = self.param("bias", nn.initializers.zeros, shape, self.param_dtype)
-        y = (grouped - _over_pixels(mean, x.ndim)) * _over_pixels(factor, x.ndim)
-        return (y + _over_pixels(bias[None], x.ndim)).reshape(x.shape).astype(self.dtype)
+        return y.reshape(x.shape).astype(self.dtype)
 
 
-def _over_pixels(statistic: jax.Array, dimensions: int) -> jax.Array:
-    """[groups, channels] as [groups, 1, ..., 1, channels], to go with grouped examples of so many dimensions."""
-    return statistic.reshape(len(statistic), *[1] * (dimensions - 1), -1)
+def _affine(
+    x: jax.Array, mean: jax.Array, var: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float
+) -> jax.Array:
+    """x [groups, ..., channels] by mean and variance [groups, channels] and scale and bias [channels]."""
+    factor = jax.lax.rsqrt(var + epsilon) * scale[None]
+    if for_cpu():  # a difference here would be kept for the gradient, which is one more pass over the images
+        return x * _over_pixels(factor, x) + _over_pixels(bias[None] - mean * factor, x)
+    return (x - _over_pixels(mean, x)) * _over_pixels(factor, x) + _over_pixels(bias[None], x)
 
 
-def _moments(x: jax.Array, axis_name: str | None) -> tuple[jax.Array, jax.Array]:
-    """Mean and variance, [groups, channels] each, of x [groups, examples, ..., channels]."""
-    axes = tuple(range(1, x.ndim - 1))
-    sums = jnp.stack([x.mean(axes), (x * x).mean(axes)])
-    mean, of_squares = sums if axis_name is None else jax.lax.pmean(sums, axis_name)
-    return mean, jnp.maximum(of_squares - mean * mean, 0)
+def _over_pixels(values: jax.Array, x: jax.Array) -> jax.Array:
+    """[groups, channels] as [groups, 1, ..., 1, channels], to go with x [groups, ..., channels]."""
+    return values.reshape(len(values), *[1] * (x.ndim - 2), -1)
+
+
+def _sums(x: jax.Array) -> jax.Array:
+    """[groups, channels] of x [groups, ..., channels]."""
+    return jnp.sum(x, axis=tuple(range(1, x.ndim - 1)))
+
+
+def _over_devices(axis_name: str | None, *values: jax.Array) -> jax.Array:
+    """Arrays of one shape, stacked, summed over the devices of `jax.pmap`, if there are any."""
+    stacked = jnp.stack(values)
+    return stacked if axis_name is None else jax.lax.psum(stacked, axis_name)
+
+
+def _values(x: jax.Array, axis_name: str | None) -> int:
+    """How many values of a channel are normalized together, of x [groups, ..., channels]."""
+    devices = 1 if axis_name is None else jax.lax.psum(1, axis_name)
+    return devices * math.prod(x.shape[1:-1])
+
+
+Normalized = tuple[jax.Array, jax.Array, jax.Array]  # of groups; their means and variances [groups, channels]
+
+
+def _normalize(x: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float, axis_name: str | None) -> Normalized:
+    """Groups [groups, examples, ..., channels] normalized each by itself, in float32 at least."""
+    x = at_least_float32(x)
+    mean, of_squares = _over_devices(axis_name, _sums(x), _sums(x * x)) / _values(x, axis_name)
+    var = jnp.maximum(of_squares - mean * mean, 0)
+    return _affine(x, mean, var, scale, bias, epsilon), mean, var
+
+
+def _forward(x: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float, axis_name: str | None) -> Any:
+    normalized = _normalize(x, scale, bias, epsilon, axis_name)
+    return normalized, (x, scale, *normalized[1:])
+
+
+def _backward(epsilon: float, axis_name: str | None, saved: tuple[jax.Array, ...], gradients: Normalized) -> Any:
+    """Ioffe and Szegedy (2015, section 3): with c = x - mean and f = scale / sqrt(var + epsilon), that of a value is
+
+    f g - mean(f g) - c mean(f g c) / (var + epsilon), and what comes through the mean and the variance themselves.
+    Sums and products are of x in place of c, which would take one more pass over the images.
+    """
+    x, scale, mean, var = saved
+    of_y, of_mean, of_var = gradients
+    x = at_least_float32(x)
+    inverse = jax.lax.rsqrt(var + epsilon)
+    factor = inverse * scale[None]
+    of_bias = _sums(of_y)
+    of_scale = inverse * (_sums(of_y * x) - mean * of_bias)
+    all_bias, all_scale, all_mean, all_var = _over_devices(axis_name, of_bias, of_scale, of_mean, of_var)
+    values = _values(x, axis_name)
+    slope = (2 * all_var - factor * inverse * all_scale) / values
+    constant = (all_mean - factor * all_bias) / values - slope * mean
+    of_x = of_y * _over_pixels(factor, x) + x * _over_pixels(slope, x) + _over_pixels(constant, x)
+    return of_x.astype(saved[0].dtype), of_scale.sum(0).astype(scale.dtype), of_bias.sum(0).astype(scale.dtype)
+
+
+# By differentiation the gradient has twice the passes over the images (`experiments/benchmarks/normalization.py`).
+_normalize_on_cpu = jax.custom_vjp(_normalize, nondiff_argnums=(3, 4))
+_normalize_on_cpu.defvjp(_forward, _backward)
 
 
 @dataclass(frozen=True)

@@ -51,6 +51,7 @@ import jax.numpy as jnp
 from flax.linen.initializers import constant, glorot_uniform, he_normal, variance_scaling, zeros
 
 from xxnet_jax.errors import InvalidArgument
+from xxnet_jax.models.backend import materialized
 from xxnet_jax.models.layers import (
     Conv,
     ConvReluNorm,
@@ -64,7 +65,6 @@ from xxnet_jax.models.layers import (
     drop_path,
     dropout,
     initializer,
-    materialized,
     max_pool,
     mean_of_windows,
 )
