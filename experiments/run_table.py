@@ -66,6 +66,9 @@ class RunTable:
     def __contains__(self, key: tuple[Any, ...]) -> bool:
         return key in self._rows
 
+    def __getitem__(self, key: tuple[Any, ...]) -> Row:
+        return self._rows[key]
+
     def __iter__(self) -> Iterator[Row]:
         return iter(self._rows.values())
 

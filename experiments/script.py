@@ -1,12 +1,17 @@
-"""What the scripts share: a clear line instead of a traceback, and recipes by name."""
+"""What the scripts share: a clear line instead of a traceback, compiled programs that are kept, recipes by name."""
 
+import contextlib
 import importlib
+import os
 import pkgutil
+import platform
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import jax
 import recipes
+from jax.experimental.compilation_cache.compilation_cache import reset_cache
 
 import xxnet_jax as xx
 from xxnet_jax.errors import MissingData, UnknownName, XXNetError
@@ -14,12 +19,42 @@ from xxnet_jax.training import Recipe, Run
 
 
 def main(function: Callable[[], int | None]) -> None:
-    """Run a script; an error that the user can mend is one message, and exit status 2."""
+    """Run a script; an error that the user can mend is one message, and exit status 2.
+
+    What takes JAX more than a second to compile is kept for the next time, in `kept_programs`, or where
+    JAX_COMPILATION_CACHE_DIR says; JAX_ENABLE_COMPILATION_CACHE=false turns that off.
+    """
+    chosen = jax.config.jax_compilation_cache_dir is not None  # type: ignore[attr-defined]
     try:
-        sys.exit(function())
+        with contextlib.nullcontext() if chosen else compilation_cache(kept_programs()):
+            sys.exit(function())
     except XXNetError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+
+
+def kept_programs() -> Path:
+    """The folder of compiled programs: of this host, as another one may lack instructions of its processor."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "xxnet_jax" / platform.node()
+
+
+@contextlib.contextmanager
+def compilation_cache(folder: Path) -> Iterator[None]:
+    """Within, JAX keeps what it compiles in a folder, and takes from there what it finds; without one, it does not."""
+    before = jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        print(f"warning: compiled programs are not kept: {error}", file=sys.stderr)
+        yield
+        return
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    reset_cache()  # JAX opens its cache once
+    try:
+        yield
+    finally:
+        jax.config.update("jax_compilation_cache_dir", before)
+        reset_cache()
 
 
 def recipe_names() -> list[str]:

@@ -4,12 +4,13 @@ python experiments/benchmarks/population.py --members 8      on CPU, where one a
 python experiments/benchmarks/population.py --members 64     on a GPU, where together is
 """
 
-import statistics
-from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import jax
 import tyro
+from measuring import OURS, Run, against_ours, in_turns, results, show
+from script import main
 
 from xxnet_jax.data import Decoder, ImageFormat, make_loader, open_source
 from xxnet_jax.losses import classification_loss
@@ -21,22 +22,24 @@ from xxnet_jax.training.sharding import make_mesh
 
 @dataclass(frozen=True)
 class Arguments:
-    """Compare.
+    """Measure.
 
     Attributes:
         members: copies.
         steps: of each.
         batch_size: of each copy.
-        repeats: of the pair; medians are reported.
+        rounds: turns of each way after the first.
+        out: folder for the figures of one machine.
     """
 
     members: int = 8
     steps: int = 100
     batch_size: int = 32
-    repeats: int = 3
+    rounds: int = 3
+    out: Path = Path("runs/benchmarks/population")
 
 
-def main() -> None:
+def measure_population() -> int:
     arguments = tyro.cli(Arguments, description=__doc__)
     source = open_source("digits?side=24")
     decoder = Decoder(ImageFormat(32, 32, 1, "pad"), source.num_classes)
@@ -57,32 +60,25 @@ def main() -> None:
             vectorized=vectorized,
         )
 
-    def seconds(population: Population, members: Sequence[Member]) -> float:
-        results = list(population.train(members, arguments.steps))
-        jax.block_until_ready([result.state for result in results])
-        return sum(result.seconds for result in results)
+    def run(vectorized: bool, own_order: bool) -> Run:
+        trained = population(vectorized, own_order)
+        return lambda: jax.block_until_ready([result.state for result in trained.train(members, arguments.steps)])
 
+    vectorized = Population.vectorized_by_default()
+    names = {False: "one after another", True: "together, own batches"}
     ways = {
-        "one after another": population(vectorized=False, own_order=True),
-        "together, own batches": population(vectorized=True, own_order=True),
-        "together, shared batches": population(vectorized=True, own_order=False),
+        OURS: run(vectorized=vectorized, own_order=True),
+        names[not vectorized]: run(vectorized=not vectorized, own_order=True),
+        "together, shared batches": run(vectorized=True, own_order=False),
     }
-    first = {name: seconds(way, members) for name, way in ways.items()}  # with the compilation
-    samples = {name: [] for name in ways}
-    for _ in range(arguments.repeats):
-        for name, way in ways.items():
-            samples[name].append(seconds(way, members))
-    medians = {name: statistics.median(values) for name, values in samples.items()}
-    base = medians["one after another"]
-    print(f"{arguments.members} members, {arguments.steps} steps of {arguments.batch_size}, {jax.devices()}")
-    for name, value in medians.items():
-        per_step = 1e3 * value / (arguments.members * arguments.steps)
-        print(
-            f"{name:25} {per_step:7.2f} ms a step and member, throughput {base / value:5.2f} x; "
-            f"first call {first[name]:.1f} s"
-        )
-    print(f"chosen by default here: {'together' if Population.vectorized_by_default() else 'one after another'}")
+    case = {"members": arguments.members, "steps": arguments.steps, "batch_size": arguments.batch_size}
+    table = results(arguments.out, "population", {}, (*case, "peer"))
+    for row in against_ours(in_turns(ways, arguments.rounds), units=arguments.members * arguments.steps):
+        table.add({**case, **row})
+    show(f"populations; ours, the default here: {names[vectorized]}", list(table))
+    print(f"{table.folder}/results.csv")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    main(measure_population)

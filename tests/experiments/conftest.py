@@ -1,10 +1,18 @@
 """How the tests run a script."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 import script
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _programs_of_their_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Scripts keep what they compile among the files of the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture

@@ -76,7 +76,7 @@ def test_in_bfloat16():
     of_x, expected = (each["gradients"][1] for each in (found, outcome(nn.BatchNorm(False), variables, x)))
     assert of_x.dtype == jnp.bfloat16
     np.testing.assert_allclose(
-        of_x.astype(jnp.float32), expected.astype(jnp.float32), rtol=0, atol=0.03 * jnp.abs(expected).max()
+        of_x.astype(jnp.float32), expected.astype(jnp.float32), rtol=0, atol=0.03 * float(jnp.abs(expected).max())
     )
     exact = np.asarray(x.astype(jnp.bfloat16), np.float64)
     assert found["statistics"]["mean"].dtype == jnp.float32

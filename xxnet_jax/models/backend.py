@@ -54,7 +54,7 @@ def materialized(x: jax.Array) -> jax.Array:
     """`x`, computed once: what XLA fuses on CPU does not reach across.
 
     In a chain of sums, x + f(x) + g(x + f(x)) + ..., XLA for CPU computes earlier sums again in many later fusions, and
-    what it has to compile grows with the square of the depth (`experiments/benchmarks/compilation.py`). With jax 0.10
+    what it has to compile grows with the square of the depth (`experiments/benchmarks/compile.py`). With jax 0.10
     it still does: XLA drops the barrier before it fuses.
     """
     return jax.lax.optimization_barrier(x) if for_cpu() else x

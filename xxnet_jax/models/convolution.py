@@ -1,7 +1,7 @@
 """Convolution: the one place where its lowering is chosen.
 
 XLA's convolution on CPU is good at what is common, slow at the rest, up to 77 times, and slower at gradients than it
-needs to be (`experiments/benchmarks/convolution.py`). There, what is slow is written as sums and matrix products;
+needs to be (`experiments/benchmarks/operations.py`). There, what is slow is written as sums and matrix products;
 elsewhere all of it is XLA's. Results differ by the order of sums alone.
 """
 
@@ -133,38 +133,23 @@ def _around(
     return padding
 
 
-def _saving(convolution: Form) -> Callable[..., tuple[jax.Array, tuple[jax.Array, jax.Array]]]:
-    """The forward pass of a convolution whose gradients need the images and the kernel."""
+def _with_gradients(gradients: Callable[..., tuple[jax.Array, jax.Array]]) -> Callable[[Form], Form]:
+    """Decorates a form with gradients(strides, pads, (images, kernel), gradient of the result)."""
 
-    def forward(
-        images: jax.Array, kernel: jax.Array, strides: tuple[int, int], pads: Pads
-    ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-        return convolution(images, kernel, strides, pads), (images, kernel)
+    def decorate(convolution: Form) -> Form:
+        decorated: Any = jax.custom_vjp(convolution, nondiff_argnums=(2, 3))
 
-    return forward
+        def forward(images: jax.Array, kernel: jax.Array, strides: tuple[int, int], pads: Pads) -> Any:
+            return convolution(images, kernel, strides, pads), (images, kernel)
+
+        decorated.defvjp(forward, gradients)
+        return decorated
+
+    return decorate
 
 
 def _xla(images: jax.Array, kernel: jax.Array, strides: tuple[int, int], pads: Pads, **options: Any) -> jax.Array:
     return jax.lax.conv_general_dilated(images, kernel, strides, pads, dimension_numbers=LAYOUT, **options)
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def _ungrouped(images: jax.Array, kernel: jax.Array, strides: tuple[int, int], pads: Pads) -> jax.Array:
-    """XLA's convolution, or a product with patches where a small map has many channels; and so each gradient."""
-    rows, columns = _map_size(images.shape, kernel.shape, strides, pads)
-    if images.shape[-1] >= MANY_CHANNELS and rows * columns <= SMALL_MAP:
-        return _patch_product(images, kernel, strides, pads)
-    return _xla(images, kernel, strides, pads)
-
-
-def _ungrouped_gradients(
-    strides: tuple[int, int], pads: Pads, saved: tuple[jax.Array, jax.Array], gradient: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-    images, kernel = saved
-    return (
-        _image_gradient(images, kernel, strides, pads, gradient),
-        _kernel_gradient(images, kernel, strides, pads, gradient),
-    )
 
 
 def _image_gradient(
@@ -196,7 +181,23 @@ def _kernel_gradient(
     return jax.vjp(lambda k: _xla(images, k, strides, pads), kernel)[1](gradient)[0]
 
 
-_ungrouped.defvjp(_saving(_ungrouped), _ungrouped_gradients)
+def _ungrouped_gradients(
+    strides: tuple[int, int], pads: Pads, saved: tuple[jax.Array, jax.Array], gradient: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    images, kernel = saved
+    return (
+        _image_gradient(images, kernel, strides, pads, gradient),
+        _kernel_gradient(images, kernel, strides, pads, gradient),
+    )
+
+
+@_with_gradients(_ungrouped_gradients)
+def _ungrouped(images: jax.Array, kernel: jax.Array, strides: tuple[int, int], pads: Pads) -> jax.Array:
+    """XLA's convolution, or a product with patches where a small map has many channels; and so each gradient."""
+    rows, columns = _map_size(images.shape, kernel.shape, strides, pads)
+    if images.shape[-1] >= MANY_CHANNELS and rows * columns <= SMALL_MAP:
+        return _patch_product(images, kernel, strides, pads)
+    return _xla(images, kernel, strides, pads)
 
 
 def _patch_product(images: jax.Array, kernel: jax.Array, strides: tuple[int, int], pads: Pads) -> jax.Array:
@@ -213,18 +214,6 @@ def _depthwise(images: jax.Array, kernel: jax.Array, strides: tuple[int, int], p
     multiplier = kernel.shape[-1] // images.shape[-1]
     repeated = jnp.repeat(images, multiplier, axis=-1) if multiplier > 1 else images
     return _channel_by_channel(repeated, kernel, strides, pads)
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def _channel_by_channel(images: jax.Array, kernel: jax.Array, strides: tuple[int, int], pads: Pads) -> jax.Array:
-    """A sum of weighted shifted images, with a kernel [height, width, 1, channels].
-
-    Its gradients are written out: by differentiation the first would be a sum of as many padded images, slow to run and
-    to compile.
-    """
-    taps = shifted(images, kernel.shape[:2], strides, pads)
-    weights = kernel.reshape(-1, 1, 1, 1, kernel.shape[-1])
-    return functools.reduce(operator.add, (tap * weight for tap, weight in zip(taps, weights, strict=True)))
 
 
 def _channel_by_channel_gradients(
@@ -251,7 +240,16 @@ def _channel_by_channel_gradients(
     return of_images, jax.lax.map(of_row, jnp.arange(height)).reshape(kernel.shape)
 
 
-_channel_by_channel.defvjp(_saving(_channel_by_channel), _channel_by_channel_gradients)
+@_with_gradients(_channel_by_channel_gradients)
+def _channel_by_channel(images: jax.Array, kernel: jax.Array, strides: tuple[int, int], pads: Pads) -> jax.Array:
+    """A sum of weighted shifted images, with a kernel [height, width, 1, channels].
+
+    Its gradients are written out: by differentiation the first would be a sum of as many padded images, slow to run and
+    to compile.
+    """
+    taps = shifted(images, kernel.shape[:2], strides, pads)
+    weights = kernel.reshape(-1, 1, 1, 1, kernel.shape[-1])
+    return functools.reduce(operator.add, (tap * weight for tap, weight in zip(taps, weights, strict=True)))
 
 
 def _grouped_product(
@@ -270,5 +268,4 @@ def _group_by_group(
 ) -> jax.Array:
     """A convolution for each group."""
     towers = zip(jnp.split(images, groups, axis=-1), jnp.split(kernel, groups, axis=-1), strict=True)
-    layout = ("NHWC", "HWIO", "NHWC")
-    return jnp.concatenate([convolve(x, k, strides, pads, dimension_numbers=layout) for x, k in towers], axis=-1)
+    return jnp.concatenate([convolve(x, k, strides, pads, dimension_numbers=LAYOUT) for x, k in towers], axis=-1)

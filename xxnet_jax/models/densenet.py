@@ -35,7 +35,7 @@ that keep a part of the features; `bottleneck=None` and `compression=1.0` switch
 
 `remat` makes the outputs of a layer again when the gradient needs them, so that memory grows with the depth of a block
 and not with its square (Pleiss et al., 2017, arXiv 1707.06990). A training step of `densenet121` on 8 images of 224x224
-then needs 410 MiB in place of 1444 (XLA on CPU, `experiments/benchmarks/compilation.py`).
+then needs 410 MiB in place of 1444 (XLA on CPU, `experiments/benchmarks/compile.py`).
 """
 
 import functools

@@ -176,7 +176,7 @@ def max_pool(x: jax.Array, window: int, stride: int | None = None, padding: Pool
     Padding, as in `windows_along`, is never the maximum. The gradient goes to the first maximum of a window in row
     order, and NaN propagates, on every backend. On CPU the maximum is taken over strided slices: XLA's
     select-and-scatter, the gradient of a reduce-window, is 30 to 60 times slower there
-    (`experiments/benchmarks/pooling.py`).
+    (`experiments/benchmarks/operations.py`).
     """
     stride = stride or window
     pads: Any = _pool_pads(x, window, stride, padding)

@@ -175,7 +175,7 @@ def _backward(epsilon: float, axis_name: str | None, saved: tuple[jax.Array, ...
     return of_x.astype(saved[0].dtype), of_scale.sum(0).astype(scale.dtype), of_bias.sum(0).astype(scale.dtype)
 
 
-# By differentiation the gradient has twice the passes over the images (`experiments/benchmarks/normalization.py`).
+# By differentiation the gradient has twice the passes over the images (`experiments/benchmarks/operations.py`).
 _normalize_on_cpu = jax.custom_vjp(_normalize, nondiff_argnums=(3, 4))
 _normalize_on_cpu.defvjp(_forward, _backward)
 

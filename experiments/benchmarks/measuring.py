@@ -1,0 +1,141 @@
+"""What the benchmarks share: contestants in turns, ratios within a round, and tables that an interruption keeps.
+
+Speed is that of one machine in one hour, so contestants are measured side by side: in every round each of them runs
+once, ratios are taken within a round, and medians are reported with their range. The first call, which compiles, is
+apart.
+"""
+
+import importlib.metadata
+import os
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from xxnet_jax.training.run import versions
+
+sys.path.append(str(Path(__file__).parents[1]))  # for a script of this folder, what the scripts above share
+from run_table import Row, RunTable
+
+OURS = "xxnet_jax"
+PEER_PACKAGES = ("keras", "torch", "torchvision", "timm")
+
+Run = Callable[[], object]  # one unit of work; it is done when this returns
+
+
+class Timing(NamedTuple):
+    """Seconds.
+
+    Attributes:
+        first: of the first call, with what it compiles.
+        rounds: of the calls after it, one a round.
+    """
+
+    first: float
+    rounds: list[float]
+
+
+def seconds(run: Run) -> float:
+    """Of one call."""
+    started = time.perf_counter()
+    run()
+    return time.perf_counter() - started
+
+
+def in_turns(contestants: Mapping[str, Run], rounds: int) -> dict[str, Timing]:
+    """The timing of each: a first call of all, then a call of each in every round."""
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("first calls", total=len(contestants) * (rounds + 1))
+
+        def timed(name: str, run: Run, what: str) -> float:
+            progress.update(task, description=f"{what}: {name}")
+            spent = seconds(run)
+            progress.advance(task)
+            return spent
+
+        first = {name: timed(name, run, "first call") for name, run in contestants.items()}
+        later = [{name: timed(name, run, f"round {i + 1}") for name, run in contestants.items()} for i in range(rounds)]
+    return {name: Timing(first[name], [each[name] for each in later]) for name in contestants}
+
+
+def against_ours(timings: Mapping[str, Timing], units: float) -> list[Row]:
+    """A row for each peer: medians of both, and how many times faster we are, median and range over the rounds.
+
+    Args:
+        timings: of `OURS` and of the peers, from one `in_turns`.
+        units: of work in a call, such as images.
+    """
+    ours = timings[OURS]
+    rows = []
+    for peer, timing in timings.items():
+        if peer == OURS:
+            continue
+        ratios = [theirs / own for theirs, own in zip(timing.rounds, ours.rounds, strict=True)]
+        rows.append(
+            {
+                "peer": peer,
+                "ratio": rounded(statistics.median(ratios)),
+                "lowest": rounded(min(ratios)),
+                "highest": rounded(max(ratios)),
+                "ours_ms": rounded(1e3 * statistics.median(ours.rounds)),
+                "peer_ms": rounded(1e3 * statistics.median(timing.rounds)),
+                "ours_per_s": rounded(units / statistics.median(ours.rounds)),
+                "peer_per_s": rounded(units / statistics.median(timing.rounds)),
+                "ours_first_s": rounded(ours.first),
+                "peer_first_s": rounded(timing.first),
+                "rounds": len(ratios),
+            }
+        )
+    return rows
+
+
+def rounded(value: float) -> float:
+    """To four digits."""
+    return float(f"{value:.4g}")
+
+
+def machine() -> dict[str, Any]:
+    """What decides the figures: processor or device, cores that may be used, versions."""
+    found = versions()
+    for package in PEER_PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    device = jax.devices()[0]
+    name = _processor() if device.platform == "cpu" else device.device_kind
+    return {"device": name, "cores": len(os.sched_getaffinity(0)), "devices": jax.device_count(), **found}
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.exists() else []
+    models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return models[0] if models else platform.processor() or platform.machine()
+
+
+def results(folder: Path, benchmark: str, settings: Mapping[str, Any], key: tuple[str, ...]) -> RunTable:
+    """The table of a benchmark on this machine; what is in it need not be measured again.
+
+    Raises:
+        ValueError: the folder has figures of another machine, other versions or other settings.
+    """
+    return RunTable(folder, {"benchmark": benchmark, **settings, **machine()}, key)
+
+
+def show(title: str, rows: list[Row]) -> None:
+    """Print rows as a table."""
+    table = Table(title=title, title_justify="left", box=None)
+    for column in rows[0]:
+        table.add_column(column, justify="left" if isinstance(rows[0][column], str) else "right", no_wrap=True)
+    for row in rows:
+        table.add_row(*(f"{value:,}" if isinstance(value, int | float) else str(value) for value in row.values()))
+    Console(width=180).print(table)

@@ -1,0 +1,79 @@
+"""One network beside its peers: what train_step.py and inference.py share."""
+
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from measuring import OURS, Run, against_ours, in_turns, results, rounded, show
+from peers import Contestant, Ours, PeerName, Precision, Task, make_peer, make_task
+
+from xxnet_jax.analysis import count_macs
+from xxnet_jax.models import create_model
+
+Make = Callable[[Task], Contestant]
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Measure.
+
+    Attributes:
+        network: a registered one.
+        peer: whom to measure beside ours.
+        batch_size: by default 128 of at most 32 pixels a side, else 8.
+        precision: f32, or bf16 with float32 parameters.
+        rounds: calls of each after the first.
+        out: folder for the figures of one machine; by default one in runs/benchmarks.
+    """
+
+    network: Annotated[str, tyro.conf.Positional]
+    peer: tuple[PeerName, ...] = ("flax_plain",)
+    batch_size: int | None = None
+    precision: Precision = "f32"
+    rounds: int = 7
+    out: Path | None = None
+
+
+def side_by_side(
+    benchmark: str,
+    arguments: Arguments,
+    work: Callable[[Contestant], Run],
+    passes: int,
+    *,
+    ours: Make = Ours,
+    more: Mapping[str, Make] | None = None,
+) -> int:
+    """Measure what is not in the table yet, and print all that it has of this network.
+
+    Args:
+        benchmark: its name.
+        arguments: of the command line.
+        work: what of a contestant is measured.
+        passes: that have as many multiply-accumulates as inference has.
+        ours: makes our contestant.
+        more: make further contestants that are always there.
+    """
+    task = make_task(arguments.network, arguments.batch_size, arguments.precision)
+    case = {
+        "network": task.network,
+        "input": "x".join(map(str, task.images.shape)),
+        "precision": task.precision,
+    }
+    folder = arguments.out or Path("runs/benchmarks") / benchmark
+    table = results(folder, benchmark, {}, (*case, "peer"))
+    makes = {name: functools.partial(make_peer, name) for name in arguments.peer} | dict(more or {})
+    wanted = {name: make for name, make in makes.items() if (*case.values(), name) not in table}
+    if wanted:
+        contestants = {name: make(task) for name, make in {OURS: ours, **wanted}.items()}
+        timings = in_turns({name: work(contestant) for name, contestant in contestants.items()}, arguments.rounds)
+        height, width, channels = task.images.shape[1:]
+        macs = passes * count_macs(create_model(task.network), (height, width, channels))
+        for row in against_ours(timings, units=len(task.images)):
+            table.add({**case, **row, "ours_gmacs_per_s": rounded(macs * row["ours_per_s"] / 1e9)})
+    rows = [row for row in table if all(row[column] == value for column, value in case.items())]
+    show(f"{benchmark}: {', '.join(case.values())}", [{k: v for k, v in row.items() if k not in case} for row in rows])
+    print(f"{table.folder}/results.csv")
+    return 0

@@ -1,0 +1,231 @@
+"""The benchmarks: their arithmetic, that they run, and that a peer is the same network."""
+
+import csv
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import compile as compile_benchmark
+import inference
+import input as input_benchmark
+import jax
+import jax.numpy as jnp
+import loop
+import measuring
+import numpy as np
+import operations
+import peers
+import prepare_data
+import pytest
+import report
+import script
+import train_step
+from measuring import OURS, Timing, against_ours, in_turns
+
+import xxnet_jax as xx
+from xxnet_jax.errors import ConfigMismatch, InvalidArgument
+
+oracle = [pytest.mark.oracle, pytest.mark.filterwarnings("default")]
+
+
+def read_results(folder: Path) -> list[dict[str, str]]:
+    with (folder / "results.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_ratios_are_taken_within_a_round():
+    """A machine that is slower for a while, for both, does not change a ratio; medians and ranges are NumPy's."""
+    random = np.random.default_rng(0)
+    ours, slowness = random.uniform(1, 2, 9), random.uniform(1, 50, 9)
+    factors = random.uniform(2, 3, 9)
+    timings = {OURS: Timing(7.0, list(ours * slowness)), "peer": Timing(8.0, list(ours * factors * slowness))}
+    (row,) = against_ours(timings, units=10)
+    found = [
+        row[key] for key in ("ratio", "lowest", "highest", "ours_ms", "ours_per_s", "ours_first_s", "peer_first_s")
+    ]
+    median = np.median(ours * slowness)
+    expected = [np.median(factors), factors.min(), factors.max(), 1e3 * median, 10 / median, 7, 8]
+    np.testing.assert_allclose(found, expected, rtol=1e-3)  # four digits are kept
+    assert (row["peer"], row["rounds"]) == ("peer", 9)
+
+
+def test_turns():
+    """All have a first call, then one call each in every round."""
+    calls: list[str] = []
+    timings = in_turns({name: lambda name=name: calls.append(name) for name in "abc"}, rounds=2)
+    assert "".join(calls) == "abcabcabc"
+    assert [len(timing.rounds) for timing in timings.values()] == [2, 2, 2]
+
+
+def test_figures_of_another_machine_are_not_mixed(tmp_path, monkeypatch):
+    """A folder with figures of another machine is refused, with what differs."""
+    measuring.results(tmp_path, "train_step", {}, ("peer",)).add({"peer": "x", "ratio": 2.0})
+    assert ("x",) in measuring.results(tmp_path, "train_step", {}, ("peer",))
+    monkeypatch.setattr(measuring, "_processor", lambda: "another one")
+    with pytest.raises(ConfigMismatch, match=r"device: .*another one"):
+        measuring.results(tmp_path, "train_step", {}, ("peer",))
+
+
+def test_training_steps(tmp_path, call, monkeypatch):
+    """Figures are written, and what is there is not measured again; further peers are added."""
+    words = ["lenet5", "--batch-size", 4, "--rounds", 2, "--out", tmp_path]
+    status, output, _ = call(train_step.train_step, *words)
+    assert status == 0
+    assert "flax_plain" in output
+    (row,) = read_results(tmp_path)
+    assert (row["network"], row["input"], row["precision"], row["rounds"]) == ("lenet5", "4x32x32x1", "f32", "2")
+    assert float(row["ratio"]) > 0
+    # 416,520 multiply-accumulates of an image (the notes' arithmetic), three times, 4 images
+    per_step = 1e9 * float(row["ours_gmacs_per_s"]) * float(row["ours_ms"]) / 1e3
+    np.testing.assert_allclose(per_step, 3 * 4 * xx_macs("lenet5"), rtol=2e-3)
+    monkeypatch.setattr("networks.in_turns", lambda *_: pytest.fail("measured again"))
+    assert call(train_step.train_step, *words)[0] == 0
+    assert json.loads((tmp_path / "config.json").read_text())["benchmark"] == "train_step"
+
+
+def xx_macs(network: str) -> int:
+    from xxnet_jax.analysis import count_macs
+
+    return count_macs(xx.create_model(network), xx.model_info(network).input_shape)
+
+
+def test_inference_is_beside_the_unfolded_network(tmp_path, call):
+    """Ours is folded; the network before folding has a row of its own."""
+    status, _, _ = call(
+        inference.inference, "resnet20", "--batch-size", 2, "--rounds", 1, "--peer", "flax_plain", "--out", tmp_path
+    )
+    assert status == 0
+    assert [row["peer"] for row in read_results(tmp_path)] == ["flax_plain", "unfolded"]
+
+
+@pytest.mark.parametrize("options", [{}, {"plain": True}, {"folded": True}])
+def test_our_contestants_compute(options):
+    """Steps advance the state, and the plain network's outputs are those of ours."""
+    task = peers.make_task("lenet5", 4, "f32")
+    contestant = peers.Ours(task, **options)
+    contestant.predict()
+    contestant.train()
+    contestant.train()
+    assert int(contestant._state.step) == 2
+
+
+def test_other_networks_are_refused():
+    """A network that a peer lacks is named, and so is a different number of parameters."""
+    with pytest.raises(ValueError, match="peer keras 'zfnet'"):
+        peers._made("keras", peers.KERAS, "zfnet", None)
+    with pytest.raises(InvalidArgument, match="61,706 trainable parameters, the one of torch 5"):
+        peers.check_parameters("torch", "lenet5", 5)
+
+
+@pytest.mark.parametrize("network", peers.KERAS)
+@pytest.mark.oracle
+@pytest.mark.filterwarnings("default")
+def test_keras_has_the_same_network(network):
+    """As many trainable parameters, and a step runs."""
+    pytest.importorskip("keras")
+    with jax.numpy_rank_promotion("allow"):
+        contestant = peers.Keras(peers.make_task(network, 2, "f32"))
+        contestant.predict()
+        contestant.train()
+
+
+@pytest.mark.parametrize("network", peers.TORCH)
+@pytest.mark.oracle
+@pytest.mark.filterwarnings("default")
+def test_torch_has_the_same_network(network):
+    """As many parameters, and a step runs."""
+    pytest.importorskip("torch")
+    contestant = peers.Torch(peers.make_task(network, 2, "f32"))
+    contestant.predict()
+    contestant.train()
+
+
+def test_operations(tmp_path, call):
+    """Forward and gradients of the operations that were asked for."""
+    status, _, _ = call(operations.measure_operations, "LeNet-5 C3", "--rounds", 1, "--out", tmp_path)
+    assert status == 0
+    assert [(row["operation"], row["pass"]) for row in read_results(tmp_path)] == [
+        ("LeNet-5 C3", "forward"),
+        ("LeNet-5 C3", "gradients"),
+    ]
+    status, _, errors = call(operations.measure_operations, "LeNet C9", "--out", tmp_path)
+    assert status == 2
+    assert "LeNet-5 C1" in errors
+
+
+def test_compilation(tmp_path, call):
+    """Seconds of tracing, compiling, and starting again, for both ways to write a network."""
+    status, output, _ = call(compile_benchmark.measure_compilation, "lenet5", "--peer", "flax_plain", "--out", tmp_path)
+    assert status == 0
+    assert "trace_s" in output
+    rows = read_results(tmp_path)
+    assert [row["operations"] for row in rows] == [OURS, "flax_plain"]
+    assert all(float(row[key]) > 0 for row in rows for key in ("trace_s", "compile_s", "cached_s"))
+
+
+def test_loop(tmp_path, call):
+    """An epoch through the loop beside the bare step."""
+    data = "fake:28x28x1/10?examples=64"
+    status, _, _ = call(loop.measure_loop, "--data", data, "--batch-size", 16, "--rounds", 1, "--out", tmp_path)
+    assert status == 0
+    (row,) = read_results(tmp_path)
+    assert (row["data"], row["steps"], row["peer"]) == ("fake", "4", "bare step")
+
+
+def test_input(tmp_path, call):
+    """The whole batches of 80 % of the files, which are the split; without a peer nothing is written."""
+    images = tmp_path / "images"
+    call(prepare_data.prepare, "export", "digits", "--split", "test[:20]", "--out", images)
+    words = [f"folder:{images}", "--side", 8, "--batch-size", 4, "--rounds", 1, "--out", tmp_path / "results"]
+    status, output, _ = call(input_benchmark.measure_input, *words)
+    assert status == 0
+    assert "folder      16" in output
+    assert not (tmp_path / "results").exists()
+
+
+def test_report(tmp_path, call):
+    """Tables of a machine as Markdown with a picture; a folder without any is an error."""
+    machine = tmp_path / "docs" / "benchmarks" / "machine"
+    words = ["lenet5", "--batch-size", 4, "--rounds", 1, "--out", machine / "train_step"]
+    assert call(train_step.train_step, *words)[0] == 0
+    markdown = tmp_path / "docs" / "benchmarks.md"
+    assert call(report.write_report, machine, "--markdown", markdown)[0] == 0
+    text = markdown.read_text()
+    assert "## machine" in text
+    assert "| lenet5 | 4x32x32x1 | f32 | flax_plain |" in text
+    assert "(benchmarks/machine/train_step/ratios.png)" in text
+    assert (machine / "train_step" / "ratios.png").stat().st_size > 1000
+    status, _, errors = call(report.write_report, tmp_path, "--markdown", markdown)
+    assert status == 2
+    assert "no benchmark has left a results.csv" in errors
+
+
+def test_what_is_compiled_is_kept(tmp_path, capsys):
+    """Within, compiled programs are written to the folder; afterwards JAX is as before; no folder is only a warning."""
+    before = jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]
+    least = jax.config.jax_persistent_cache_min_compile_time_secs  # type: ignore[attr-defined]
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    try:
+        with script.compilation_cache(tmp_path / "programs"):
+            jax.jit(lambda x: jnp.sin(x) + 17)(jnp.ones(3)).block_until_ready()
+    finally:
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", least)
+    assert list((tmp_path / "programs").iterdir())
+    assert jax.config.jax_compilation_cache_dir == before  # type: ignore[attr-defined]
+    (tmp_path / "file").touch()
+    with script.compilation_cache(tmp_path / "file" / "programs"):
+        pass
+    assert "compiled programs are not kept" in capsys.readouterr().err
+
+
+def test_where_programs_are_kept(monkeypatch):
+    """In the user's cache, by host; a folder that the user chose for JAX stays."""
+    monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
+    monkeypatch.setattr(script.platform, "node", lambda: "host")
+    assert script.kept_programs() == Path("/somewhere/xxnet_jax/host")
+    seen: list[str | None] = []
+    monkeypatch.setattr(script, "jax", SimpleNamespace(config=SimpleNamespace(jax_compilation_cache_dir="/chosen")))
+    monkeypatch.setattr(script, "compilation_cache", lambda folder: pytest.fail("changed"))
+    with pytest.raises(SystemExit):
+        script.main(lambda: seen.append("ran"))
+    assert seen == ["ran"]
