@@ -46,7 +46,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def initial_variables() -> Callable[[str], Any]:
     """The variables of a registered network at its nominal input, made once for all tests."""
 
-    @functools.lru_cache(maxsize=8)  # large networks follow each other
+    @functools.lru_cache(maxsize=2)  # the tests of a network follow each other
     def make(name: str) -> Any:
         model, shape = xx.create_model(name), xx.model_info(name).input_shape
 

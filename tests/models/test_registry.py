@@ -1,5 +1,6 @@
 """The registry, and what every registered network keeps: each test of the second half runs over `list_models()`."""
 
+import functools
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -332,12 +333,12 @@ def test_features(name: str, initial_variables: Callable[[str], Any]):
     chex.assert_trees_all_equal_shapes_and_dtypes(variables["params"], body)
 
     @jax.jit
-    def features(x: jax.Array) -> dict[Any, Any]:
+    def features(variables: Any, x: jax.Array) -> dict[Any, Any]:
         poolings: tuple[Any, ...] = (None, "avg", "max")
         models = {pooling: xx.create_model(name, num_classes=None, pooling=pooling) for pooling in poolings}
         return {str(pooling): model.apply(variables, x, train=False) for pooling, model in models.items()}
 
-    found = {pooling: np.asarray(array, np.float64) for pooling, array in features(images).items()}
+    found = {pooling: np.asarray(array, np.float64) for pooling, array in features(variables, images).items()}
     maps = found["None"]
     assert maps.ndim == 4
     assert len(maps) == 2
@@ -417,7 +418,7 @@ def test_images_of_a_batch_do_not_mix(name: str, initial_variables: Callable[[st
     model = xx.create_model(name)
     images = random_images(name, batch=4)
     variables = initial_variables(name)
-    apply = jax.jit(lambda x: model.apply(variables, x, train=False))
+    apply = functools.partial(jax.jit(lambda variables, x: model.apply(variables, x, train=False)), variables)
     logits = np.asarray(apply(images))
     assert np.ptp(logits, axis=0).max() > 0  # else there would be nothing to mix up
     order = np.array([2, 0, 3, 1])
