@@ -93,46 +93,31 @@ class Ours:
 # --- Keras ------------------------------------------------------------------------------------------------------------
 
 
-def _keras_residual(
-    keras: Any, x: Any, widths: Sequence[int], outputs: int, stride: int, groups: int, *, padded_shortcut: bool
-) -> Any:
-    """A residual block of 3x3 convolutions (basic) or of 1x1, grouped 3x3, 1x1 (bottleneck)."""
+def _keras_residual(keras: Any, x: Any, rows: Sequence[tuple[int, int, int, int]], *, padded_shortcut: bool) -> Any:
+    """A block of convolutions (size, features, stride, groups), with a shortcut of zeros or of a projection."""
     layers = keras.layers
-    sizes = (3, 3) if len(widths) == 2 else (1, 3, 1)
-    shortcut = x
-    channels = x.shape[-1]
-    for number, (width, size) in enumerate(zip(widths, sizes, strict=True)):
-        middle = number == len(widths) // 2 if len(widths) == 3 else number == 0
-        x = layers.Conv2D(
-            width,
-            size,
-            strides=stride if middle else 1,
-            padding="same",
-            use_bias=False,
-            groups=groups if size == 3 else 1,
-        )(x)
-        x = layers.BatchNormalization()(x)
-        if number < len(widths) - 1:
-            x = layers.ReLU()(x)
-    if stride != 1 or channels != outputs:
-        if padded_shortcut:
-            shortcut = layers.MaxPooling2D(1, stride)(shortcut)
-            missing = outputs - channels
-            shortcut = keras.ops.pad(shortcut, ((0, 0), (0, 0), (0, 0), (missing // 2, missing - missing // 2)))
-        else:
-            shortcut = layers.Conv2D(outputs, 1, strides=stride, use_bias=False)(shortcut)
-            shortcut = layers.BatchNormalization()(shortcut)
-    return layers.ReLU()(layers.Add()([x, shortcut]))
+    y = x
+    for number, (size, features, stride, groups) in enumerate(rows):
+        y = layers.ReLU()(y) if number else y
+        y = layers.Conv2D(features, size, stride, padding="same", use_bias=False, groups=groups)(y)
+        y = layers.BatchNormalization()(y)
+    channels, features = x.shape[-1], y.shape[-1]
+    stride = max(stride for _, _, stride, _ in rows)
+    if channels != features and padded_shortcut:
+        half = (features - channels) // 2
+        x = keras.ops.pad(layers.MaxPooling2D(1, stride)(x), ((0, 0), (0, 0), (0, 0), (half, half)))
+    elif channels != features:
+        x = layers.BatchNormalization()(layers.Conv2D(features, 1, stride, use_bias=False)(x))
+    return layers.ReLU()(layers.Add()([x, y]))
 
 
 def _keras_resnet20(keras: Any) -> Any:
     layers = keras.layers
     images = layers.Input((32, 32, 3))
     x = layers.ReLU()(layers.BatchNormalization()(layers.Conv2D(16, 3, padding="same", use_bias=False)(images)))
-    for width in (16, 32, 64):
-        for block in range(3):
-            stride = 2 if block == 0 and width > 16 else 1
-            x = _keras_residual(keras, x, (width, width), width, stride, 1, padded_shortcut=True)
+    for width, first in ((16, 1), (32, 2), (64, 2)):
+        for stride in (first, 1, 1):
+            x = _keras_residual(keras, x, ((3, width, stride, 1), (3, width, 1, 1)), padded_shortcut=True)
     return keras.Model(images, layers.Dense(10)(layers.GlobalAveragePooling2D()(x)))
 
 
@@ -141,10 +126,10 @@ def _keras_resnext50(keras: Any) -> Any:
     images = layers.Input((224, 224, 3))
     x = layers.Conv2D(64, 7, strides=2, padding="same", use_bias=False)(images)
     x = layers.MaxPooling2D(3, 2, padding="same")(layers.ReLU()(layers.BatchNormalization()(x)))
-    for width, blocks in ((128, 3), (256, 4), (512, 6), (1024, 3)):
-        for block in range(blocks):
-            stride = 2 if block == 0 and width > 128 else 1
-            x = _keras_residual(keras, x, (width, width, 2 * width), 2 * width, stride, 32, padded_shortcut=False)
+    for width, blocks, first in ((128, 3, 1), (256, 4, 2), (512, 6, 2), (1024, 3, 2)):
+        for stride in (first, *[1] * (blocks - 1)):
+            rows = ((1, width, 1, 1), (3, width, stride, 32), (1, 2 * width, 1, 1))
+            x = _keras_residual(keras, x, rows, padded_shortcut=False)
     return keras.Model(images, layers.Dense(1000)(layers.GlobalAveragePooling2D()(x)))
 
 

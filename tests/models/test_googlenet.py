@@ -27,7 +27,7 @@ from zoo import (
 
 import xxnet_jax as xx
 from xxnet_jax.models import count_parameters, googlenet
-from xxnet_jax.models.googlenet import ConvReluNorm, Inception, Widths, caffe_lrn
+from xxnet_jax.models.googlenet import Inception, Widths, caffe_lrn
 from xxnet_jax.models.layers import ConvUnit, Norm
 
 NAMES = ["googlenet", "googlenet.notebook", "googlenet.slim", "googlenet.torchvision", "googlenet.xxnet"]
@@ -412,7 +412,7 @@ def test_inception_module(kind: str, five: int):
 def test_norm_stands_after_the_relu_in_xxnet():
     """XXNet normalizes what the ReLU gives (Q17): outputs go below zero, where those of every other variant do not."""
     x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 4, 4, 3)), jnp.float32)
-    unit = ConvReluNorm(2, (1, 1), norm=Norm())
+    unit = ConvUnit(2, (1, 1), norm=Norm(), order="conv activation norm")
     variables: Any = unit.init(jax.random.key(0), x, train=False)
     kernel = np.asarray(variables["params"]["conv"]["kernel"], np.float64)[0, 0]
     activated = relu(np.asarray(x, np.float64) @ kernel)

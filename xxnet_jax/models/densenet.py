@@ -141,7 +141,8 @@ class DenseNet(Network):
             unit = self._unit(self.stem_features, (3, 3), padding=AROUND, norm=None, activation=None, name="conv1")
             yield "conv1_conv", (x := unit(x, train=train))
         else:
-            unit = self._unit(self.stem_features, (7, 7), (2, 2), ((3, 3), (3, 3)), norm_first=False, name="conv1")
+            order = "conv norm activation"
+            unit = self._unit(self.stem_features, (7, 7), (2, 2), ((3, 3), (3, 3)), order=order, name="conv1")
             yield "conv1_relu", (x := unit(x, train=train))
             yield "pool1", (x := max_pool(x, 3, 2, padding=1))
         for number, depth in enumerate(self.depths, start=2):
@@ -188,7 +189,12 @@ class DenseNet(Network):
     def _unit(self) -> Unit:
         """A convolution behind normalization and ReLU, less its features, size and name."""
         return functools.partial(
-            ConvUnit, norm=self.norm, norm_first=True, use_bias=False, kernel_init=self._start.conv, **self.dtypes
+            ConvUnit,
+            norm=self.norm,
+            order="norm activation conv",
+            use_bias=False,
+            kernel_init=self._start.conv,
+            **self.dtypes,
         )
 
     @property

@@ -49,7 +49,6 @@ import jax.numpy as jnp
 from flax.linen.initializers import glorot_uniform, he_normal, truncated_normal
 
 from xxnet_jax.models.layers import (
-    ConvReluNorm,
     ConvUnit,
     Dtype,
     Initializer,
@@ -214,9 +213,9 @@ class GoogLeNet(Network):
     @property
     def unit(self) -> Unit:
         """A convolution of this network, less its features, size and name."""
-        brick = ConvReluNorm if self.norm_last else ConvUnit
+        order = "conv activation norm" if self.norm_last else "conv norm activation"
         kernel_init = initializer(self.initialization, INITIALIZERS)
-        return functools.partial(brick, norm=self.norm, kernel_init=kernel_init, **self.dtypes)
+        return functools.partial(ConvUnit, norm=self.norm, order=order, kernel_init=kernel_init, **self.dtypes)
 
     def _auxiliary_head(self, module: str, x: jax.Array, *, train: bool) -> None:
         if module not in self.auxiliary_heads or not self.runs_auxiliary_heads(train=train):

@@ -27,6 +27,7 @@ Pooling = Literal["avg", "max"] | None
 Initializer = Callable[..., jax.Array]
 PoolPadding = Literal["VALID", "SAME", "CEIL"] | int
 Stages = Iterator[tuple[str, jax.Array]]
+Order = Literal["conv norm activation", "norm activation conv", "conv activation norm"]
 Unit = Callable[..., nn.Module]  # makes a convolution from its features, size and name
 
 
@@ -273,7 +274,7 @@ class Initialization:
 class ConvUnit(nn.Module):
     """Convolution, batch normalization if there is one, activation: the brick of the families from 2014 on.
 
-    Parameters: `conv/kernel`, `conv/bias` where there is no norm or `use_bias` says so, `bn/scale`, `bn/bias`.
+    Parameters: `conv/kernel`, `conv/bias` where it has one, `bn/scale`, `bn/bias`.
 
     Attributes:
         features: of the output.
@@ -281,10 +282,10 @@ class ConvUnit(nn.Module):
         strides: of rows and columns.
         padding: as in `flax.linen.Conv`.
         norm: of the output, or None.
-        use_bias: of the convolution; by default where there is no norm.
+        use_bias: of the convolution; by default where there is no norm, or the activation is between the two.
         activation: after the norm, or None.
         groups: the channels are divided into so many groups, each convolved by itself.
-        norm_first: the norm and the activation stand before the convolution ("pre-activation").
+        order: of the three; "norm activation conv" is that of pre-activation, "conv activation norm" the notes' XXNet.
         kernel_init, bias_init: initializers of the convolution.
         scale_init: of the norm's scale.
         dtype, param_dtype: of computation and parameters.
@@ -298,7 +299,7 @@ class ConvUnit(nn.Module):
     use_bias: bool | None = None
     activation: Callable[[jax.Array], jax.Array] | None = nn.relu
     groups: int = 1
-    norm_first: bool = False
+    order: Order = "conv norm activation"
     kernel_init: Initializer = nn.initializers.lecun_normal()
     bias_init: Initializer = nn.initializers.zeros
     scale_init: Initializer = nn.initializers.ones
@@ -308,53 +309,28 @@ class ConvUnit(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         dtypes: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        biased = self.norm is None or self.order == "conv activation norm"
         conv = Conv(
             self.features,
             self.kernel_size,
             self.strides,
             self.padding,
-            use_bias=self.norm is None if self.use_bias is None else self.use_bias,
+            use_bias=biased if self.use_bias is None else self.use_bias,
             feature_group_count=self.groups,
             kernel_init=self.kernel_init,
             bias_init=self.bias_init,
             **dtypes,
             name="conv",
         )
-        if not self.norm_first:
-            x = conv(x)
-        if self.norm is not None:
-            x = self.norm.layer(train=train, name="bn", scale_init=self.scale_init, **dtypes)(x)
-        if self.activation is not None:
-            x = self.activation(x)
-        return conv(x) if self.norm_first else x
-
-
-class ConvReluNorm(nn.Module):
-    """Convolution with bias, ReLU, and only then batch normalization: the brick of the notes' XXNet.
-
-    Parameters: `conv/kernel`, `conv/bias`, `bn/scale`, `bn/bias`. Attributes as in `ConvUnit`.
-    """
-
-    features: int
-    kernel_size: tuple[int, int]
-    strides: tuple[int, int] = (1, 1)
-    padding: Padding = "SAME"
-    norm: Norm | None = None
-    kernel_init: Initializer = nn.initializers.lecun_normal()
-    dtype: Dtype = jnp.float32
-    param_dtype: Dtype = jnp.float32
-
-    @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        dtypes: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        init = self.kernel_init
-        conv = Conv(
-            self.features, self.kernel_size, self.strides, self.padding, kernel_init=init, **dtypes, name="conv"
-        )
-        x = nn.relu(conv(x))
-        if self.norm is None:
-            return x
-        return self.norm.layer(train=train, name="bn", **dtypes)(x)
+        for step in self.order.split():
+            match step:
+                case "conv":
+                    x = conv(x)
+                case "norm" if self.norm is not None:
+                    x = self.norm.layer(train=train, name="bn", scale_init=self.scale_init, **dtypes)(x)
+                case "activation" if self.activation is not None:
+                    x = self.activation(x)
+        return x
 
 
 def local_response_norm(x: jax.Array, radius: int, bias: float, alpha: float, beta: float) -> jax.Array:

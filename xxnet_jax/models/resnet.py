@@ -54,7 +54,6 @@ from xxnet_jax.errors import InvalidArgument
 from xxnet_jax.models.backend import materialized
 from xxnet_jax.models.layers import (
     Conv,
-    ConvReluNorm,
     ConvUnit,
     Initialization,
     Network,
@@ -269,7 +268,7 @@ class ResNet(Network):
         kernel, strides = (size, size), (stride, stride)
         options: dict[str, Any] = {"padding": padding, "kernel_init": self._start.conv, **self.dtypes, "name": name}
         if self.norm_last:
-            return ConvReluNorm(features, kernel, strides, norm=self.norm, **options)
+            return ConvUnit(features, kernel, strides, norm=self.norm, order="conv activation norm", **options)
         starts_at_zero = self.zero_init and last and not name.endswith("_0")
         normalized = not (self.preactivation and (last or name == "conv1"))
         if starts_at_zero:
