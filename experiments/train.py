@@ -8,6 +8,9 @@ The run folder (--workdir, by default runs/RECIPE) gets config.json, metrics.jso
 report.json. The same command again resumes a run that was interrupted.
 """
 
+import huge_pages  # noqa: F401  before what takes long: it may start Python anew
+
+# isort: split
 import re
 import sys
 from dataclasses import dataclass, field, replace

@@ -103,7 +103,7 @@ def rounded(value: float) -> float:
 
 
 def machine() -> dict[str, Any]:
-    """What decides the figures: processor or device, cores that may be used, versions."""
+    """What decides the figures: processor or device, cores that may be used, huge pages, versions."""
     found = versions()
     for package in PEER_PACKAGES:
         try:
@@ -112,7 +112,13 @@ def machine() -> dict[str, Any]:
             continue
     device = jax.devices()[0]
     name = _processor() if device.platform == "cpu" else device.device_kind
-    return {"device": name, "cores": len(os.sched_getaffinity(0)), "devices": jax.device_count(), **found}
+    return {
+        "device": name,
+        "cores": len(os.sched_getaffinity(0)),
+        "devices": jax.device_count(),
+        "glibc_tunables": os.environ.get("GLIBC_TUNABLES", ""),
+        **found,
+    }
 
 
 def _processor() -> str:

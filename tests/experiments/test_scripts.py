@@ -1,6 +1,7 @@
 """The scripts as a user meets them."""
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import evaluate
+import huge_pages
 import list_models
 import list_optimizers
 import numpy as np
@@ -347,3 +349,50 @@ def test_sigterm_saves_and_leaves(tmp_path):
     words[words.index("2000")] = str(step + 1)
     output = subprocess.run(words, capture_output=True, text=True, check=True).stdout
     assert f"resuming from the checkpoint of step {step}" in output
+
+
+MADVISE = "always [madvise] never"
+
+
+@pytest.mark.parametrize(
+    ("environment", "mode", "library", "expected"),
+    [
+        ({}, MADVISE, "glibc", "glibc.malloc.hugetlb=1"),
+        (
+            {"GLIBC_TUNABLES": "glibc.rtld.optional_static_tls=9"},
+            MADVISE,
+            "glibc",
+            "glibc.rtld.optional_static_tls=9:glibc.malloc.hugetlb=1",
+        ),
+        ({"GLIBC_TUNABLES": "glibc.malloc.hugetlb=0"}, MADVISE, "glibc", None),
+        ({}, "[always] madvise never", "glibc", None),
+        ({}, "always madvise [never]", "glibc", None),
+        ({}, "", "glibc", None),
+        ({}, MADVISE, "", None),
+    ],
+)
+def test_when_huge_pages_are_asked_for(environment, mode, library, expected):
+    """Of glibc, where the kernel leaves it to the program and the user said nothing; other settings stay."""
+    found = huge_pages.with_huge_pages({**environment, "HOME": "/"}, mode, library)
+    assert found == (None if expected is None else {"HOME": "/", "GLIBC_TUNABLES": expected})
+
+
+def test_a_script_is_started_anew_once(tmp_path):
+    """With the same command, before anything else happens, and in the same process."""
+    folder = Path(huge_pages.__file__).parent
+    script = tmp_path / "train.py"
+    script.write_text(
+        "import os, pathlib, sys\n"
+        f"sys.path.insert(0, {str(folder)!r})\n"
+        "print(os.getpid(), flush=True)\n"
+        "import platform; platform.libc_ver = lambda: ('glibc', '')\n"
+        f"pathlib.Path.exists = lambda path: True; pathlib.Path.read_text = lambda *_, **__: {MADVISE!r}\n"
+        "import huge_pages\n"
+        "print(sys.argv[1:], sys.flags.utf8_mode, os.environ['GLIBC_TUNABLES'])\n"
+    )
+    command = [sys.executable, "-X", "utf8", str(script), "a b", "--c"]
+    environment = {key: value for key, value in os.environ.items() if key != "GLIBC_TUNABLES"}
+    result = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    first, second, line = result.stdout.splitlines()
+    assert first == second
+    assert line == "['a b', '--c'] 1 glibc.malloc.hugetlb=1"
