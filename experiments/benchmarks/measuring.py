@@ -1,8 +1,9 @@
 """What the benchmarks share: contestants in turns, ratios within a round, and tables that an interruption keeps.
 
-Speed is that of one machine in one hour, so contestants are measured side by side: in every round each of them runs
-once, ratios are taken within a round, and medians are reported with their range. The first call, which compiles, is
-apart.
+Speed is that of one machine in one hour, so contestants are measured side by side: in every round each of them has a
+turn, ratios are taken within a round, and medians are reported with their range. The first call, which compiles, is
+apart. A turn begins with a call that does not count: the one before has taken caches and memory, and fetching memory
+back from the system took up to twice the time of a step.
 """
 
 import importlib.metadata
@@ -43,26 +44,38 @@ class Timing(NamedTuple):
     rounds: list[float]
 
 
-def seconds(run: Run) -> float:
-    """Of one call."""
+COUNTED_CALLS = 2  # of a turn
+
+
+def seconds(run: Run, calls: int = 1) -> float:
+    """Of a call, the mean of several that follow each other."""
     started = time.perf_counter()
+    for _ in range(calls):
+        run()
+    return (time.perf_counter() - started) / calls
+
+
+def turn(run: Run) -> float:
+    """Seconds of a call, after one that does not count."""
     run()
-    return time.perf_counter() - started
+    return seconds(run, COUNTED_CALLS)
 
 
 def in_turns(contestants: Mapping[str, Run], rounds: int) -> dict[str, Timing]:
-    """The timing of each: a first call of all, then a call of each in every round."""
+    """The timing of each: a first call of all, then a turn of each in every round."""
     with Progress(console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("first calls", total=len(contestants) * (rounds + 1))
 
-        def timed(name: str, run: Run, what: str) -> float:
-            progress.update(task, description=f"{what}: {name}")
-            spent = seconds(run)
-            progress.advance(task)
+        def timed(measure: Callable[[Run], float], what: str) -> dict[str, float]:
+            spent = {}
+            for name, run in contestants.items():
+                progress.update(task, description=f"{what}: {name}")
+                spent[name] = measure(run)
+                progress.advance(task)
             return spent
 
-        first = {name: timed(name, run, "first call") for name, run in contestants.items()}
-        later = [{name: timed(name, run, f"round {i + 1}") for name, run in contestants.items()} for i in range(rounds)]
+        first = timed(seconds, "first call")
+        later = [timed(turn, f"round {i + 1}") for i in range(rounds)]
     return {name: Timing(first[name], [each[name] for each in later]) for name in contestants}
 
 

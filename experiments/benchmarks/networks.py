@@ -25,7 +25,7 @@ class Arguments:
         peer: whom to measure beside ours.
         batch_size: by default 128 of at most 32 pixels a side, else 8.
         precision: f32, or bf16 with float32 parameters.
-        rounds: calls of each after the first.
+        rounds: turns of each after the first call.
         out: folder for the figures of one machine; by default one in runs/benchmarks.
     """
 
