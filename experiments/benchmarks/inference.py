@@ -7,11 +7,8 @@ Logits of one random batch that lies on the device. Ours is the network after `f
 the one before. Else as train_step.py.
 """
 
-import functools
-
 import tyro
 from networks import Arguments, side_by_side
-from peers import Ours
 from script import main
 
 
@@ -22,8 +19,8 @@ def inference() -> int:
         arguments,
         lambda contestant: contestant.predict,
         passes=1,
-        ours=functools.partial(Ours, folded=True),
-        more={"unfolded": Ours},
+        ours="folded",
+        more=("unfolded",),
     )
 
 

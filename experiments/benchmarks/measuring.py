@@ -6,7 +6,6 @@ apart. A turn begins with a call that does not count: the one before has taken c
 back from the system took up to twice the time of a step.
 """
 
-import importlib.metadata
 import os
 import platform
 import statistics
@@ -27,7 +26,6 @@ sys.path.append(str(Path(__file__).parents[1]))  # for a script of this folder, 
 from run_table import Row, RunTable
 
 OURS = "xxnet_jax"
-PEER_PACKAGES = ("keras", "torch", "torchvision", "timm")
 
 Run = Callable[[], object]  # one unit of work; it is done when this returns
 
@@ -117,12 +115,6 @@ def rounded(value: float) -> float:
 
 def machine() -> dict[str, Any]:
     """What decides the figures: processor or device, cores that may be used, huge pages, versions."""
-    found = versions()
-    for package in PEER_PACKAGES:
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
     device = jax.devices()[0]
     name = _processor() if device.platform == "cpu" else device.device_kind
     return {
@@ -130,7 +122,7 @@ def machine() -> dict[str, Any]:
         "cores": len(os.sched_getaffinity(0)),
         "devices": jax.device_count(),
         "glibc_tunables": os.environ.get("GLIBC_TUNABLES", ""),
-        **found,
+        **versions(),
     }
 
 

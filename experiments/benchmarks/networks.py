@@ -1,19 +1,18 @@
 """One network beside its peers: what train_step.py and inference.py share."""
 
-import functools
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import tyro
+from apart import Apart
 from measuring import OURS, Run, against_ours, in_turns, results, rounded, show
-from peers import Contestant, Ours, PeerName, Precision, Task, make_peer, make_task
+from peers import Contestant, PeerName, Precision, make_task
 
 from xxnet_jax.analysis import count_macs
 from xxnet_jax.models import create_model
-
-Make = Callable[[Task], Contestant]
 
 
 @dataclass(frozen=True)
@@ -26,6 +25,7 @@ class Arguments:
         batch_size: by default 128 of at most 32 pixels a side, else 8.
         precision: f32, or bf16 with float32 parameters.
         rounds: turns of each after the first call.
+        torch_python: interpreter that has PyTorch and this project, if this one does not.
         out: folder for the figures of one machine; by default one in runs/benchmarks.
     """
 
@@ -34,6 +34,7 @@ class Arguments:
     batch_size: int | None = None
     precision: Precision = "f32"
     rounds: int = 7
+    torch_python: Path | None = None
     out: Path | None = None
 
 
@@ -43,8 +44,8 @@ def side_by_side(
     work: Callable[[Contestant], Run],
     passes: int,
     *,
-    ours: Make = Ours,
-    more: Mapping[str, Make] | None = None,
+    ours: str = OURS,
+    more: tuple[str, ...] = (),
 ) -> int:
     """Measure what is not in the table yet, and print all that it has of this network.
 
@@ -53,8 +54,8 @@ def side_by_side(
         arguments: of the command line.
         work: what of a contestant is measured.
         passes: that have as many multiply-accumulates as inference has.
-        ours: makes our contestant.
-        more: make further contestants that are always there.
+        ours: our contestant, a name of `peers.make_contestant`.
+        more: further contestants that are always there.
     """
     task = make_task(arguments.network, arguments.batch_size, arguments.precision)
     case = {
@@ -64,15 +65,26 @@ def side_by_side(
     }
     folder = arguments.out or Path("runs/benchmarks") / benchmark
     table = results(folder, benchmark, {}, (*case, "peer"))
-    makes = {name: functools.partial(make_peer, name) for name in arguments.peer} | dict(more or {})
-    wanted = {name: make for name, make in makes.items() if (*case.values(), name) not in table}
+    wanted = [name for name in (*arguments.peer, *more) if (*case.values(), name) not in table]
     if wanted:
-        contestants = {name: make(task) for name, make in {OURS: ours, **wanted}.items()}
-        timings = in_turns({name: work(contestant) for name, contestant in contestants.items()}, arguments.rounds)
+        with contextlib.ExitStack() as stack:
+            pythons = dict.fromkeys(("torch", "torch_compile"), arguments.torch_python)
+            contestants = {
+                name: stack.enter_context(
+                    Apart(
+                        ours if name == OURS else name,
+                        *(arguments.network, arguments.batch_size, arguments.precision),
+                        python=pythons.get(name),
+                    )
+                )
+                for name in (OURS, *wanted)
+            }
+            timings = in_turns({name: work(contestant) for name, contestant in contestants.items()}, arguments.rounds)
         height, width, channels = task.images.shape[1:]
         macs = passes * count_macs(create_model(task.network), (height, width, channels))
         for row in against_ours(timings, units=len(task.images)):
-            table.add({**case, **row, "ours_gmacs_per_s": rounded(macs * row["ours_per_s"] / 1e9)})
+            version = contestants[row["peer"]].version
+            table.add({**case, **row, "ours_gmacs_per_s": rounded(macs * row["ours_per_s"] / 1e9), "peer_is": version})
     rows = [row for row in table if all(row[column] == value for column, value in case.items())]
     show(f"{benchmark}: {', '.join(case.values())}", [{k: v for k, v in row.items() if k not in case} for row in rows])
     print(f"{table.folder}/results.csv")

@@ -4,6 +4,7 @@ A peer has a step of SGD with momentum on one batch, and inference on it. Its tr
 or it would be another network.
 """
 
+import functools
 import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, Protocol
@@ -11,6 +12,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 import jax
 import jax.numpy as jnp
 import numpy as np
+from measuring import OURS
 
 import xxnet_jax as xx
 from xxnet_jax.errors import InvalidArgument, UnknownName, XXNetError
@@ -341,20 +343,25 @@ def torch_model(network: str) -> tuple[Any, Any]:
 # --- By name ----------------------------------------------------------------------------------------------------------
 
 
-def make_peer(name: PeerName, task: Task) -> Contestant:
-    """A peer for a network.
+def make_contestant(name: str, task: Task) -> Contestant:
+    """Ours, by the name "xxnet_jax", "folded" or "unfolded", or a peer, for a network.
 
     Raises:
-        ValueError: there is no such network in that framework, or it is another one.
+        ValueError: unknown name, or there is no such network in that framework, or it is another one.
         XXNetError: the framework is not installed.
     """
-    match name:
-        case "flax_plain":
-            return Ours(task, plain=True)
-        case "keras":
-            return Keras(task)
-        case "torch" | "torch_compile":
-            return Torch(task, compiled=name == "torch_compile")
+    makes: dict[str, Callable[[Task], Contestant]] = {
+        OURS: Ours,
+        "folded": functools.partial(Ours, folded=True),
+        "unfolded": Ours,
+        "flax_plain": functools.partial(Ours, plain=True),
+        "keras": Keras,
+        "torch": Torch,
+        "torch_compile": functools.partial(Torch, compiled=True),
+    }
+    if name not in makes:
+        raise UnknownName("contestant", name, makes)
+    return makes[name](task)
 
 
 def _made(peer: str, networks: Mapping[str, Callable[[Any], Any]], name: str, framework: Any) -> Any:

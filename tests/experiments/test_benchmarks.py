@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from types import SimpleNamespace
 
+import apart
 import compile as compile_benchmark
 import inference
 import input as input_benchmark
@@ -23,7 +24,7 @@ import train_step
 from measuring import OURS, Timing, against_ours, in_turns
 
 import xxnet_jax as xx
-from xxnet_jax.errors import ConfigMismatch, InvalidArgument
+from xxnet_jax.errors import ConfigMismatch, InvalidArgument, XXNetError
 
 oracle = [pytest.mark.oracle, pytest.mark.filterwarnings("default")]
 
@@ -50,10 +51,10 @@ def test_ratios_are_taken_within_a_round():
 
 
 def test_turns():
-    """All have a first call, then one call each in every round."""
+    """All have a first call, then a turn each in every round: a call that does not count, and two that do."""
     calls: list[str] = []
     timings = in_turns({name: lambda name=name: calls.append(name) for name in "abc"}, rounds=2)
-    assert "".join(calls) == "abcabcabc"
+    assert "".join(calls) == "abc" + 2 * "aaabbbccc"
     assert [len(timing.rounds) for timing in timings.values()] == [2, 2, 2]
 
 
@@ -107,6 +108,19 @@ def test_our_contestants_compute(options):
     contestant.train()
     contestant.train()
     assert int(contestant._state.step) == 2
+
+
+def test_a_contestant_apart_works_in_its_own_process(capfd):
+    """Its calls come back when they are done; what it cannot be is said, and is an error here."""
+    with apart.Apart("unfolded", "lenet5", 4, "f32") as contestant:
+        contestant.predict()
+        contestant.train()
+        process = contestant._process
+        assert process.poll() is None
+    assert process.poll() is not None
+    with pytest.raises(XXNetError, match="the contestant keras ended with status 2"):
+        apart.Apart("keras", "zfnet", 4, "f32")
+    assert "zfnet" in capfd.readouterr().err or "Keras" in capfd.readouterr().err
 
 
 def test_other_networks_are_refused():

@@ -24,9 +24,8 @@ LAYOUT = ("NHWC", "HWIO", "NHWC")
 FEW_GROUPS = 8  # so many are computed one by one; more would compile for long
 MANY_CHANNELS = 384
 SMALL_MAP = 14 * 14  # pixels
-FEW_BYTES = 2**23  # of the array of patches
 CACHED_BYTES = 3 * 2**24
-PATCH_BYTES = 2**28
+PATCH_BYTES = 2**28  # of the array of patches
 
 
 def convolve(
@@ -78,8 +77,7 @@ def _form_on_cpu(
     if strides != (1, 1) or patch_bytes > PATCH_BYTES:
         return _ungrouped
     larger_than_the_image = height >= sides[0] or width >= sides[1]
-    few_weights = height * width * channels <= 32 or (channels <= 8 and patch_bytes <= FEW_BYTES)
-    return _patch_product if larger_than_the_image or few_weights else _ungrouped
+    return _patch_product if larger_than_the_image else _ungrouped
 
 
 def _map_size(images: Sequence[int], kernel: Sequence[int], strides: tuple[int, int], pads: Pads) -> tuple[int, int]:
