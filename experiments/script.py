@@ -8,6 +8,7 @@ import platform
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import jax
 import recipes
@@ -15,7 +16,8 @@ from jax.experimental.compilation_cache.compilation_cache import reset_cache
 
 import xxnet_jax as xx
 from xxnet_jax.errors import MissingData, UnknownName, XXNetError
-from xxnet_jax.training import Recipe, Run
+from xxnet_jax.training import LoopResult, Recipe, Run
+from xxnet_jax.training.processes import is_writer
 
 
 def main(function: Callable[[], int | None]) -> None:
@@ -72,6 +74,26 @@ def load_recipe(name: str) -> tuple[Recipe, str]:
         raise UnknownName("recipe", name, recipe_names())
     module = importlib.import_module(f"recipes.{name}")
     return module.RECIPE, module.__doc__ or ""
+
+
+def finish(result: dict[str, Any] | LoopResult, workdir: Path) -> int:
+    """Say what a run came to; its exit status, that of the signal which ended it, if one did."""
+    if isinstance(result, LoopResult):
+        assert result.interrupted is not None
+        if is_writer():
+            saved = f"saved step {result.step} in {workdir}"
+            print(f"{result.interrupted.name}: {saved}; run the same command again to resume")
+        return 128 + result.interrupted.value
+    if not is_writer():
+        return 0
+    for key in ("validation/accuracy", "test/accuracy"):
+        if key in result:
+            print(f"{key:20} {result[key]:.4f}")
+    print(
+        f"best checkpoint: step {result['best_step']} of {result['step']}; {result['seconds']:.0f} s of training, "
+        f"{result['examples_per_second']:,.0f} examples/s; {workdir}/report.json, curves.png"
+    )
+    return 0
 
 
 def open_run(path_or_model: str, root: Path = Path("runs")) -> Run:

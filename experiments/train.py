@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
-from script import load_recipe, main, recipe_names
+from script import finish, load_recipe, main, recipe_names
 
-from xxnet_jax.training import LoopResult, Recipe, run
-from xxnet_jax.training.processes import Processes, is_writer
+from xxnet_jax.training import Recipe, run
+from xxnet_jax.training.processes import Processes
 
 DEFAULT_RECIPE = "lenet5_digits"
 
@@ -64,22 +64,7 @@ def train() -> int:
         recipe = replace(recipe, **{name: value for name, value in own.items() if name not in given})
     workdir = arguments.workdir or Path("runs") / name
     result = run(recipe, workdir, quiet=arguments.quiet, profile=arguments.profile)
-    if isinstance(result, LoopResult):
-        assert result.interrupted is not None
-        if is_writer():
-            saved = f"saved step {result.step} in {workdir}"
-            print(f"{result.interrupted.name}: {saved}; run the same command again to resume")
-        return 128 + result.interrupted.value
-    if not is_writer():
-        return 0
-    for key in ("validation/accuracy", "test/accuracy"):
-        if key in result:
-            print(f"{key:20} {result[key]:.4f}")
-    print(
-        f"best checkpoint: step {result['best_step']} of {result['step']}; {result['seconds']:.0f} s of training, "
-        f"{result['examples_per_second']:,.0f} examples/s; {workdir}/report.json, curves.png"
-    )
-    return 0
+    return finish(result, workdir)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 
 import functools  # noqa: E402
-from collections.abc import Callable  # noqa: E402
+from collections.abc import Callable, Iterator  # noqa: E402
 from typing import Any  # noqa: E402
 
 import hypothesis  # noqa: E402
@@ -26,6 +26,7 @@ import pytest  # noqa: E402
 
 import xxnet_jax as xx  # noqa: E402
 
+pytest.register_assert_rewrite("carried", "zoo")  # their assertions say what they found, as those of the tests do
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 # The same examples in every run, and no deadline: a test that meets a compilation is slow once.
@@ -67,3 +68,22 @@ def initial_variables() -> Callable[[str], Any]:
         return {**variables, "params": jax.tree.map_with_path(halved, variables["params"])}
 
     return make
+
+
+# --- The other frameworks, which the tests marked `oracle` compare with -----------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def keras() -> Iterator[Any]:
+    os.environ["KERAS_BACKEND"] = "jax"  # read when Keras is imported
+    module = pytest.importorskip("keras")
+    assert module.backend.backend() == "jax"
+    with jax.numpy_rank_promotion("allow"):  # Keras adds biases by promotion
+        yield module
+
+
+@pytest.fixture(scope="session")
+def torch() -> Any:
+    module = pytest.importorskip("torch")
+    module.set_num_threads(1)
+    return module

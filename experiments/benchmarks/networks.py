@@ -68,7 +68,7 @@ def side_by_side(
     wanted = [name for name in (*arguments.peer, *more) if (*case.values(), name) not in table]
     if wanted:
         with contextlib.ExitStack() as stack:
-            pythons = dict.fromkeys(("torch", "torch_compile"), arguments.torch_python)
+            pythons: dict[str, Path | None] = dict.fromkeys(("torch", "torch_compile"), arguments.torch_python)
             contestants = {
                 name: stack.enter_context(
                     Apart(

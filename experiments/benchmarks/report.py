@@ -38,9 +38,9 @@ the scripts have on by default; memory of intermediate values.""",
 HEAD = """# Benchmarks
 
 Made by `python experiments/benchmarks/report.py docs/benchmarks/*/` from the tables in `docs/benchmarks/`, which the
-scripts of `experiments/benchmarks/` wrote; each says with `--help` how. Everyone has one turn in each round;
-milliseconds and units a second are medians, first calls are those that compile. Rows are of different hours: compare
-within a row.
+scripts of `experiments/benchmarks/` wrote; each says with `--help` how. Everyone has one turn in each round, networks
+in processes of their own; milliseconds and units a second are medians, first calls are those that compile. Rows are of
+different hours: compare within a row.
 """
 
 
@@ -76,7 +76,7 @@ def write_report() -> int:
 def facts(folder: Path) -> str:
     """The machine and the versions that a benchmark ran with."""
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    packages = [name for name in ("jax", "flax", "keras", "torch", "torchvision", "timm") if name in config]
+    packages = [name for name in ("jax", "flax") if name in config]
     versions = ", ".join(f"{name} {config[name]}" for name in packages)
     return f"{config['device']}, {config['cores']} cores, Python {config['python']}, {versions}."
 

@@ -11,6 +11,8 @@ from zoo import abstract_init, assert_close, hasty, images_of, torch_output
 
 import xxnet_jax as xx
 from xxnet_jax.models import Network
+from xxnet_jax.pretrained.conversion import variables_from
+from xxnet_jax.pretrained.readers import Weights, keras_weights, torch_weights
 
 Variables = dict[str, Any]
 
@@ -22,12 +24,11 @@ def coloured_images(height: int, width: int) -> np.ndarray:
     return (noise + colours).astype(np.float32)
 
 
-class Drawn:
-    """Draws arrays and keeps them as variables under paths such as "conv1/bn"."""
+class Drawing:
+    """Random weights and statistics far from the initial ones, with which activations keep their size."""
 
     def __init__(self) -> None:
         self.random = np.random.default_rng(0)
-        self.variables: Variables = {"params": {}, "batch_stats": {}}
 
     def kernel(self, shape: tuple[int, ...], fan_in: int) -> np.ndarray:
         return self.random.normal(0, np.sqrt(2 / fan_in), shape).astype(np.float32)
@@ -38,45 +39,49 @@ class Drawn:
     def factor(self, shape: tuple[int, ...]) -> np.ndarray:
         return self.random.uniform(0.5, 1.5, shape).astype(np.float32)
 
-    def keep(self, collection: str, path: str, value: np.ndarray) -> np.ndarray:
-        *owners, name = path.split("/")
-        tree = self.variables[collection]
-        for owner in owners:
-            tree = tree.setdefault(owner, {})
-        assert name not in tree
-        tree[name] = jnp.asarray(value)
-        return value
 
-
-def from_keras(network: Any, path: Callable[[str], str]) -> Variables:
-    """Redraws all weights of a Keras network; `path` takes the name of its layer to the place among our variables."""
-    drawn = Drawn()
+def redraw_keras(network: Any) -> Weights:
+    """Draws all weights of a Keras network anew."""
+    drawing = Drawing()
     for layer in network.layers:
-        shapes = [weight.shape for weight in layer.weights]
-        if not shapes:
+        values = []
+        for weight in layer.weights:
+            shape = tuple(weight.shape)
+            if len(shape) > 1:
+                depthwise = weight.name.startswith("depthwise") or type(layer).__name__ == "DepthwiseConv2D"
+                values.append(drawing.kernel(shape, int(np.prod(shape[:2] if depthwise else shape[:-1]))))
+            elif weight.name in ("gamma", "moving_variance"):
+                values.append(drawing.factor(shape))
+            else:
+                values.append(drawing.shift(shape))
+        if values:
+            layer.set_weights(values)
+    return keras_weights((layer.name, layer.get_weights()) for layer in network.layers)
+
+
+def redraw_torch(torch: Any, network: Any) -> Weights:
+    """The same for a PyTorch network."""
+    drawing, state = Drawing(), {}
+    for key, tensor in network.state_dict().items():
+        role, shape = key.rpartition(".")[2], tuple(tensor.shape)
+        if role == "num_batches_tracked":
             continue
-        ours = path(layer.name)
-        kind = type(layer).__name__
-        if kind == "BatchNormalization":
-            values = [
-                drawn.keep("params", f"{ours}/scale", drawn.factor(shapes[0])),
-                drawn.keep("params", f"{ours}/bias", drawn.shift(shapes[1])),
-                drawn.keep("batch_stats", f"{ours}/mean", drawn.shift(shapes[2])),
-                drawn.keep("batch_stats", f"{ours}/var", drawn.factor(shapes[3])),
-            ]
+        if len(shape) > 1:
+            state[key] = drawing.kernel(shape, int(np.prod(shape[1:])))
         else:
-            names = ["depthwise/kernel", "pointwise/kernel"] if kind == "SeparableConv2D" else ["kernel"]
-            values = []
-            for name, shape in zip(names, shapes, strict=False):
-                depthwise = kind == "DepthwiseConv2D" or name.startswith("depthwise")
-                value = drawn.kernel(shape, int(np.prod(shape[:2] if depthwise else shape[:-1])))
-                kept = value.reshape(*shape[:2], 1, -1) if depthwise else value
-                drawn.keep("params", f"{ours}/{name}", kept)
-                values.append(value)
-            for shape in shapes[len(names) :]:
-                values.append(drawn.keep("params", f"{ours}/bias", drawn.shift(shape)))
-        layer.set_weights(values)
-    return drawn.variables
+            state[key] = drawing.factor(shape) if role in ("weight", "running_var") else drawing.shift(shape)
+    network.load_state_dict({key: torch.from_numpy(value) for key, value in state.items()}, strict=False)
+    return torch_weights(state)
+
+
+def from_keras(network: Any, name: str, *, num_classes: int | None = 11, **knobs: Any) -> Variables:
+    """Redraws all weights of a Keras network, and gives them as variables of ours."""
+    return variables_from(redraw_keras(network), name, num_classes, **knobs)
+
+
+def from_torch(torch: Any, network: Any, name: str, *, num_classes: int | None = 11, **knobs: Any) -> Variables:
+    """The same for a PyTorch network."""
+    return variables_from(redraw_torch(torch, network), name, num_classes, **knobs)
 
 
 def keras_outputs(keras: Any, network: Any, images: np.ndarray, names: set[str]) -> dict[str, np.ndarray]:
@@ -86,29 +91,6 @@ def keras_outputs(keras: Any, network: Any, images: np.ndarray, names: set[str])
     values = [[v.value for v in model.trainable_variables], [v.value for v in model.non_trainable_variables]]
     found, _ = hasty(lambda v, x: model.stateless_call(*v, x, training=False))(values, jnp.asarray(images))
     return jax.tree.map(np.asarray, found)
-
-
-def from_torch(torch: Any, network: Any, path: Callable[[str], str]) -> Variables:
-    """The same for a PyTorch network; `path` takes the name of its module."""
-    drawn = Drawn()
-    state = {}
-    for key, tensor in network.state_dict().items():
-        module, kind = key.rsplit(".", 1)
-        if kind == "num_batches_tracked":
-            continue
-        ours, shape = path(module), tuple(tensor.shape)
-        if kind == "weight" and len(shape) > 1:
-            value = drawn.kernel(shape, int(np.prod(shape[1:])))
-            drawn.keep("params", f"{ours}/kernel", value.transpose(2, 3, 1, 0) if len(shape) == 4 else value.T)
-        elif kind in ("weight", "running_var"):
-            where = ("params", f"{ours}/scale") if kind == "weight" else ("batch_stats", f"{ours}/var")
-            value = drawn.keep(*where, drawn.factor(shape))
-        else:
-            where = ("params", f"{ours}/bias") if kind == "bias" else ("batch_stats", f"{ours}/mean")
-            value = drawn.keep(*where, drawn.shift(shape))
-        state[key] = torch.from_numpy(value)
-    network.load_state_dict(state, strict=False)
-    return drawn.variables
 
 
 def torch_modules(network: Any, images: np.ndarray, names: list[str]) -> dict[str, np.ndarray]:

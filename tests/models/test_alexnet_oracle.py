@@ -5,6 +5,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from carried import from_torch
 from zoo import assert_close, largest_difference, oracle, random_images, torch_output
 
 import xxnet_jax as xx
@@ -13,37 +14,22 @@ from xxnet_jax.models.layers import local_response_norm
 
 pytestmark = oracle
 
-LAYERS = ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8")
-
 
 @pytest.fixture(scope="module")
 def torchvision_weights(torch: Any) -> tuple[Any, Any]:
-    """torchvision's network with random weights and biases, and the same as our parameters."""
+    """torchvision's network with random weights and biases, and the same as our variables."""
     theirs = pytest.importorskip("torchvision").models.alexnet(weights=None).eval()
-    torch.manual_seed(0)
-    with torch.no_grad():
-        for parameter in theirs.parameters():
-            fan_in = parameter[0].numel() if parameter.ndim > 1 else 8
-            parameter.normal_(0, (2 / fan_in) ** 0.5)
-    layers = [module for module in (*theirs.features, *theirs.classifier) if hasattr(module, "weight")]
-    params = {}
-    for name, layer in zip(LAYERS, layers, strict=True):
-        weight = layer.weight.detach().numpy()
-        if name == "fc6":  # their maps are flattened channel by channel, ours pixel by pixel
-            weight = weight.reshape(4096, 256, 6, 6).transpose(0, 2, 3, 1).reshape(4096, -1)
-        kernel = weight.transpose(2, 3, 1, 0) if weight.ndim == 4 else weight.T
-        params[name] = {"kernel": jnp.asarray(kernel), "bias": jnp.asarray(layer.bias.detach().numpy())}
-    return theirs, params
+    return theirs, from_torch(torch, theirs, "alexnet.torchvision", num_classes=1000)
 
 
 @pytest.mark.parametrize(("height", "width"), [(224, 224), (131, 101), (63, 63), (260, 240)])
 def test_logits(torchvision_weights: Any, height: int, width: int):
     """Logits are torchvision's, at the nominal size, an odd one, the smallest, and a larger one."""
-    theirs, params = torchvision_weights
+    theirs, variables = torchvision_weights
     images = random_images(height, width)
     expected = torch_output(theirs, images)
     model = xx.create_model("alexnet.torchvision")
-    assert_close(model.apply({"params": params}, jnp.asarray(images), train=False), expected)
+    assert_close(model.apply(variables, jnp.asarray(images), train=False), expected)
     if (height, width) == (224, 224):
         assert sum(p.numel() for p in theirs.parameters()) == xx.model_info("alexnet.torchvision").parameters
 
@@ -60,13 +46,13 @@ def test_logits(torchvision_weights: Any, height: int, width: int):
 )
 def test_a_slip_would_show(torchvision_weights: Any, wrong: Any):
     """The comparison fails when padding or a pool is another."""
-    theirs, params = torchvision_weights
+    theirs, variables = torchvision_weights
     model: Any = xx.create_model("alexnet.torchvision")
     if "convolutions" in wrong:
         wrong = {"convolutions": wrong["convolutions"][:1] + model.convolutions[1:]}
     images = random_images(131, 102)
     expected = torch_output(theirs, images)
-    found = model.clone(**wrong).apply({"params": params}, jnp.asarray(images), train=False)
+    found = model.clone(**wrong).apply(variables, jnp.asarray(images), train=False)
     assert largest_difference(found, expected) > 1e-4
 
 

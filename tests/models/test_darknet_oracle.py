@@ -4,12 +4,13 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from carried import assert_endpoints, coloured_images, from_torch, torch_modules
+from carried import assert_endpoints, coloured_images, redraw_torch, torch_modules
 from zoo import apply, assert_close, endpoint_shapes, images_of, largest_difference, oracle, torch_output
 
 import xxnet_jax as xx
 from xxnet_jax.models import darknet
 from xxnet_jax.models.layers import ConvUnit
+from xxnet_jax.pretrained.conversion import assembled, shapes_of
 
 pytestmark = oracle
 
@@ -53,8 +54,11 @@ def transcription(torch: Any, layers: str, norm: bool) -> Any:
     return network.eval()
 
 
-def torch_path(name: str) -> str:
-    return name.replace(".", "/")
+def carried(torch: Any, theirs: Any, name: str) -> Any:
+    """Redraws all weights of a transcription, and gives them as variables of ours."""
+    names = {"{unit}.{kind}": "{unit}/{kind}", "{unit}": "{unit}"}
+    shapes = shapes_of(xx.create_model(name, num_classes=11), name)
+    return assembled(redraw_torch(torch, theirs), names, shapes, shapes, of=name)
 
 
 @pytest.mark.parametrize("name", list(LAYERS))
@@ -62,9 +66,7 @@ def torch_path(name: str) -> str:
 def test_torch(torch: Any, name: str, height: int, width: int):
     """Every endpoint is the transcription's module of that name."""
     theirs = transcription(torch, LAYERS[name], norm=name == "darknet19")
-    variables = from_torch(torch, theirs, torch_path)
-    if not variables["batch_stats"]:
-        del variables["batch_stats"]
+    variables = carried(torch, theirs, name)
     model = xx.create_model(name, num_classes=11)
     images = coloured_images(height, width)
     names = list(endpoint_shapes(model, images_of(height, width)))
@@ -78,7 +80,7 @@ def test_a_slip_would_show(torch: Any, monkeypatch: pytest.MonkeyPatch):
     theirs = transcription(torch, TABLE_6, norm=True)
     images = coloured_images(75, 61)
     model: Any = xx.create_model("darknet19", num_classes=11)
-    variables = from_torch(torch, theirs, torch_path)
+    variables = carried(torch, theirs, "darknet19")
     expected = torch_output(theirs, images)
     assert_close(apply(model, variables, images), expected)
     for wrong in (
@@ -92,7 +94,7 @@ def test_a_slip_would_show(torch: Any, monkeypatch: pytest.MonkeyPatch):
         assert largest_difference(apply(model, variables, images), expected) > 1e-4
 
     theirs = transcription(torch, LAYERS["darknet24"], norm=False)
-    variables = {"params": from_torch(torch, theirs, torch_path)["params"]}
+    variables = carried(torch, theirs, "darknet24")
     expected = torch_output(theirs, images)
     model = xx.create_model("darknet24", num_classes=11)
     assert_close(apply(model, variables, images), expected)

@@ -9,34 +9,13 @@ from zoo import apply, assert_close, endpoint_shapes, images_of, largest_differe
 
 import xxnet_jax as xx
 from xxnet_jax.models import densenet
-from xxnet_jax.models.layers import ConvUnit, Norm
+from xxnet_jax.models.layers import ConvUnit
 
 pytestmark = oracle
 
-FROM_TORCH: Any = {"norm": Norm(momentum=0.9, epsilon=1e-5)}
 sizes = pytest.mark.parametrize(
     ("height", "width"), [(64, 96), (75, 61), pytest.param(224, 224, marks=pytest.mark.full_size)]
 )
-
-
-def keras_path(name: str) -> str:
-    """conv2_block1_0_bn stands before conv2_block1_1_conv, which is `conv2_block1/1/conv` here."""
-    if "block" in name:
-        block, number, kind = name.rsplit("_", 2)
-        return f"{block}/{int(number) + 1 if kind == 'bn' else number}/{kind}"
-    return name.replace("_", "/")
-
-
-def torch_path(name: str) -> str:
-    name = name.removeprefix("features.")
-    if "." not in name:
-        return {"conv0": "conv1/conv", "norm0": "conv1/bn", "norm5": "bn", "classifier": "predictions"}[name]
-    stage, *layer, part = name.split(".")
-    kind = "conv" if part.startswith("conv") else "bn"
-    if layer:
-        number = layer[0].removeprefix("denselayer")
-        return f"conv{int(stage.removeprefix('denseblock')) + 1}_block{number}/{part[-1]}/{kind}"
-    return f"pool{int(stage.removeprefix('transition')) + 1}/{kind}"
 
 
 @pytest.mark.parametrize("layers", [121, 169, 201])
@@ -45,7 +24,7 @@ def test_keras(keras: Any, layers: int, height: int, width: int):
     """Every endpoint is Keras's layer of that name."""
     build = getattr(keras.applications, f"DenseNet{layers}")
     theirs = build(weights=None, input_shape=(height, width, 3), classes=11, classifier_activation=None)
-    variables = from_keras(theirs, keras_path)
+    variables = from_keras(theirs, f"densenet{layers}")
     images = coloured_images(height, width)
     model = xx.create_model(f"densenet{layers}", num_classes=11)
     names = set(endpoint_shapes(model, images_of(height)))
@@ -54,13 +33,13 @@ def test_keras(keras: Any, layers: int, height: int, width: int):
     assert_endpoints(model, variables, images, expected)
 
 
-@pytest.mark.parametrize("layers", [121, 161])
+@pytest.mark.parametrize("name", ["densenet121.torchvision", "densenet161"])
 @sizes
-def test_torchvision(torch: Any, layers: int, height: int, width: int):
+def test_torchvision(torch: Any, name: str, height: int, width: int):
     """Logits, blocks and transitions are torchvision's."""
-    theirs = getattr(pytest.importorskip("torchvision").models, f"densenet{layers}")(num_classes=11).eval()
-    variables = from_torch(torch, theirs, torch_path)
-    model: Any = xx.create_model(f"densenet{layers}", num_classes=11, **FROM_TORCH)
+    theirs = getattr(pytest.importorskip("torchvision").models, name.partition(".")[0])(num_classes=11).eval()
+    variables = from_torch(torch, theirs, name)
+    model: Any = xx.create_model(name, num_classes=11)
     renamed = {"features.pool0": "pool1", "classifier": "predictions"}
     for number, depth in enumerate(model.depths, start=1):
         renamed[f"features.denseblock{number}"] = f"conv{number + 1}_block{depth}_concat"
@@ -75,10 +54,10 @@ def test_torchvision(torch: Any, layers: int, height: int, width: int):
 def test_a_slip_would_show(torch: Any, monkeypatch: pytest.MonkeyPatch):
     """The comparison fails with another epsilon, another place of a stride, padding on the other side."""
     theirs = pytest.importorskip("torchvision").models.densenet121(num_classes=11).eval()
-    variables = from_torch(torch, theirs, torch_path)
+    variables = from_torch(torch, theirs, "densenet121.torchvision")
     images = coloured_images(75, 64)
     expected = torch_output(theirs, images)
-    model: Any = xx.create_model("densenet121", num_classes=11, **FROM_TORCH)
+    model: Any = xx.create_model("densenet121.torchvision", num_classes=11)
     assert_close(apply(model, variables, images), expected)
     wrong = model.clone(norm=replace(model.norm, epsilon=1e-3))
     assert largest_difference(apply(wrong, variables, images), expected) > 1e-4

@@ -4,9 +4,8 @@ from dataclasses import replace
 from typing import Any
 
 import chex
-import jax.numpy as jnp
-import numpy as np
 import pytest
+from carried import from_torch
 from zoo import abstract_init, apply, assert_close, images_of, largest_difference, oracle, random_images, torch_output
 
 import xxnet_jax as xx
@@ -14,54 +13,6 @@ from xxnet_jax.models import googlenet
 from xxnet_jax.models.layers import ConvUnit
 
 pytestmark = oracle
-
-
-def torchvision_weights(torch: Any, model: Any) -> Any:
-    """Random weights and running statistics, set in the torch model, as a tree of ours."""
-    random = np.random.default_rng(0)
-    variables: dict[str, Any] = {"params": {}, "batch_stats": {}}
-
-    def put(collection: str, path: list[str], value: np.ndarray) -> None:
-        tree = variables[collection]
-        for name in path[:-1]:
-            tree = tree.setdefault(name, {})
-        tree[path[-1]] = jnp.asarray(value)
-
-    branches = {"branch1": "1x1", "branch2.0": "3x3_reduce", "branch2.1": "3x3"}
-    branches |= {"branch3.0": "5x5_reduce", "branch3.1": "5x5", "branch4.1": "pool_proj"}
-    renamed = {"conv2": "conv2_reduce", "conv3": "conv2", "fc": "logits"}
-    state = {}
-    for key, tensor in model.state_dict().items():
-        *owner, kind = key.split(".")
-        if kind == "num_batches_tracked":
-            continue
-        if kind == "weight" and tensor.ndim > 1:
-            value = random.normal(0, np.sqrt(2 / np.prod(tensor.shape[1:])), tensor.shape)
-        elif kind in ("weight", "running_var"):
-            value = random.uniform(0.5, 1.5, tensor.shape)
-        else:
-            value = random.normal(0, 0.2, tensor.shape)
-        value = value.astype(np.float32)
-        state[key] = torch.from_numpy(value)
-        if owner[0].startswith("inception"):
-            module, *branch, layer = owner
-            path = [f"inception_{module.removeprefix('inception')}", branches[".".join(branch)], layer]
-        elif owner[0].startswith("aux"):
-            path = [owner[0], *{"fc1": ["fc"], "fc2": ["logits"]}.get(owner[1], owner[1:])]
-        else:
-            path = [renamed.get(owner[0], owner[0]), *owner[1:]]
-        if kind.startswith("running"):
-            put("batch_stats", [*path, kind.removeprefix("running_")], value)
-        elif tensor.ndim == 4:
-            put("params", [*path, "kernel"], value.transpose(2, 3, 1, 0))
-        elif owner[-1] == "fc1" and tensor.ndim == 2:  # torch flattens [128, 4, 4], we flatten [4, 4, 128]
-            put("params", [*path, "kernel"], value.reshape(-1, 128, 4, 4).transpose(2, 3, 1, 0).reshape(2048, -1))
-        elif tensor.ndim == 2:
-            put("params", [*path, "kernel"], value.T)
-        else:
-            put("params", [*path, "scale" if kind == "weight" else "bias"], value)
-    model.load_state_dict(state, strict=False)
-    return variables
 
 
 @pytest.mark.parametrize("side", [75, 96])
@@ -72,7 +23,7 @@ def test_logits_are_torchvisions(torch: Any, side: int, monkeypatch: pytest.Monk
     options = {"dropout": 0.0, "dropout_aux": 0.0, "aux_logits": True, "init_weights": False}
     reference = build(num_classes=11, **options)
     assert sum(p.numel() for p in build(**options).parameters()) == 13_004_888
-    variables = torchvision_weights(torch, reference)
+    variables = from_torch(torch, reference, "googlenet.torchvision")
     images = random_images(side, side, scales=(0.3, 1, 2), seed=1)  # else random images look alike
 
     def ours(train: bool = False, **knobs: Any) -> Any:

@@ -1,6 +1,5 @@
 """MobileNet v1 and v2 against Keras and torchvision with the same random weights: `pytest -m oracle`."""
 
-import re
 from dataclasses import replace
 from typing import Any
 
@@ -25,20 +24,6 @@ sizes = pytest.mark.parametrize(
 )
 
 
-def v1_path(name: str) -> str:
-    if name == "conv_preds":
-        return name
-    return f"{name.removesuffix('_bn')}/bn" if name.endswith("_bn") else f"{name}/conv"
-
-
-def v2_path(name: str) -> str:
-    if name == "predictions":
-        return name
-    if "BN" in name or "bn" in name:
-        return f"{re.sub('_BN|_bn|bn_', '', name)}/bn"
-    return f"{name}/conv"
-
-
 def keras_network(keras: Any, name: str, height: int, width: int, **options: Any) -> Any:
     build = {"mobilenet": keras.applications.MobileNet, "mobilenet_v2": keras.applications.MobileNetV2}[name]
     return build(weights=None, input_shape=(height, width, 3), classes=11, classifier_activation=None, **options)
@@ -59,7 +44,7 @@ def keras_network(keras: Any, name: str, height: int, width: int, **options: Any
 def test_keras(keras: Any, name: str, options: dict[str, Any], height: int, width: int):
     """Every endpoint is Keras's layer of that name; the mean over the map has no name there."""
     theirs = keras_network(keras, name, height, width, **options)
-    variables = from_keras(theirs, v1_path if name == "mobilenet" else v2_path)
+    variables = from_keras(theirs, name, **options)
     model = xx.create_model(name, num_classes=11, **options)
     names = set(endpoint_shapes(model, images_of(height))) - {"avg_pool"}
     images = coloured_images(height, width)
@@ -68,29 +53,13 @@ def test_keras(keras: Any, name: str, options: dict[str, Any], height: int, widt
     assert_endpoints(model, variables, images, expected, TOLERANCE)
 
 
-def torch_path(name: str) -> str:
-    """features.2.conv.0.0 is block_1_expand/conv, features.2.conv.3 is the norm of block_1_project."""
-    if name == "classifier.1":
-        return "predictions"
-    _, number, *inside = name.split(".")
-    if inside[0] != "conv":
-        return f"{'Conv1' if number == '0' else 'Conv_1'}/{'conv' if inside[0] == '0' else 'bn'}"
-    block = int(number) - 1
-    parts = ["expand", "depthwise"] if block else ["depthwise"]
-    prefix = f"block_{block}" if block else "expanded_conv"
-    place = int(inside[1])
-    if place < len(parts):
-        return f"{prefix}_{parts[place]}/{'conv' if inside[2] == '0' else 'bn'}"
-    return f"{prefix}_project/{'conv' if place == len(parts) else 'bn'}"
-
-
 @pytest.mark.parametrize("alpha", [1.0, 0.56])  # Keras would round 8.96 and 17.92 to 8 and 16
 @sizes
 def test_torchvision(torch: Any, alpha: float, height: int, width: int):
     """Logits and the ends of all blocks are torchvision's."""
     build = pytest.importorskip("torchvision").models.MobileNetV2
     theirs = build(num_classes=11, width_mult=alpha).eval()
-    variables = from_torch(torch, theirs, torch_path)
+    variables = from_torch(torch, theirs, "mobilenet_v2.torchvision", alpha=alpha)
     model = xx.create_model("mobilenet_v2.torchvision", num_classes=11, alpha=alpha)
     ends = endpoint_shapes(model, images_of(height))
     renamed = {"features.0": "Conv1_relu", "features.18": "out_relu", "classifier": "predictions"}
@@ -106,7 +75,7 @@ def test_torchvision(torch: Any, alpha: float, height: int, width: int):
 def test_float64(torch: Any):
     """In float64 the features are torchvision's to eleven digits."""
     theirs = pytest.importorskip("torchvision").models.mobilenet_v2(num_classes=11).eval()
-    variables = from_torch(torch, theirs, torch_path)
+    variables = from_torch(torch, theirs, "mobilenet_v2.torchvision")
     images = coloured_images(64, 75).astype(np.float64)
     expected = torch_modules(theirs.double(), images, ["features"])["features"]
     with jax.enable_x64(True):
@@ -145,7 +114,7 @@ def assert_slips_show(model: Any, variables: Any, images: Any, expected: Any, *,
 def test_a_slip_would_show(keras: Any, name: str, monkeypatch: pytest.MonkeyPatch):
     """The comparison with Keras fails with another epsilon, place of a stride, side of the padding."""
     theirs = keras_network(keras, name, 64, 64)
-    variables = from_keras(theirs, v1_path if name == "mobilenet" else v2_path)
+    variables = from_keras(theirs, name)
     images = coloured_images(64, 64)
     expected = keras_outputs(keras, theirs, images, {"predictions"})["predictions"]
     model: Any = xx.create_model(name, num_classes=11)
@@ -161,7 +130,7 @@ def test_a_slip_would_show(keras: Any, name: str, monkeypatch: pytest.MonkeyPatc
 def test_a_slip_of_torchvision_would_show(torch: Any, monkeypatch: pytest.MonkeyPatch):
     """The same for torchvision."""
     theirs = pytest.importorskip("torchvision").models.mobilenet_v2(num_classes=11).eval()
-    variables = from_torch(torch, theirs, torch_path)
+    variables = from_torch(torch, theirs, "mobilenet_v2.torchvision")
     images = coloured_images(64, 64)
     expected = torch_output(theirs, images)
     model: Any = xx.create_model("mobilenet_v2.torchvision", num_classes=11)

@@ -1,6 +1,5 @@
 """ResNets against Keras, torchvision and timm with the same random weights: `pytest -m oracle`."""
 
-import re
 from typing import Any
 
 import pytest
@@ -19,20 +18,6 @@ sizes = pytest.mark.parametrize(
 )
 
 
-def keras_path(name: str) -> str:
-    """conv2_block1_1_bn is `conv2_block1_1/bn` here, conv2_block1_preact_bn is `conv2_block1_preact`."""
-    return re.sub("_bn$", "", name) if name.endswith(("preact_bn", "post_bn")) else re.sub("_(conv|bn)$", r"/\1", name)
-
-
-def torch_path(name: str) -> str:
-    """layer1.0.conv2 is `conv2_block1_2/conv` here, its downsample.1 `conv2_block1_0/bn`."""
-    if "." not in name:
-        return {"conv1": "conv1/conv", "bn1": "conv1/bn", "fc": "predictions"}[name]
-    stage, block, kind, *part = name.split(".")
-    number, kind = (0, ("conv", "bn")[int(part[0])]) if part else (kind[-1], kind[:-1])
-    return f"conv{int(stage[-1]) + 1}_block{int(block) + 1}_{number}/{kind}"
-
-
 def built(keras: Any, name: str, height: int, width: int) -> Any:
     build = getattr(keras.applications, f"ResNet{name.removeprefix('resnet').upper()}")
     return build(weights=None, input_shape=(height, width, 3), classes=11, classifier_activation=None)
@@ -43,7 +28,7 @@ def built(keras: Any, name: str, height: int, width: int) -> Any:
 def test_keras(keras: Any, name: str, height: int, width: int):
     """Every endpoint is Keras's layer of that name."""
     theirs = built(keras, name, height, width)
-    variables = from_keras(theirs, keras_path)
+    variables = from_keras(theirs, name)
     images = random_images(height, width, SCALES)
     model = xx.create_model(name, num_classes=11)
     names = set(endpoint_shapes(model, images_of(height)))
@@ -66,7 +51,7 @@ def test_keras(keras: Any, name: str, height: int, width: int):
 def test_a_slip_would_show(keras: Any, name: str, wrong: Any):
     """The comparison fails for another epsilon, another place of the stride, another padding."""
     theirs = built(keras, name, 64, 64)
-    variables = from_keras(theirs, keras_path)
+    variables = from_keras(theirs, name)
     images = random_images(64, 64, SCALES)
     expected = keras_outputs(keras, theirs, images, {"predictions"})["predictions"]
     assert largest_difference(apply(xx.create_model(name, num_classes=11), variables, images), expected) <= 1e-4
@@ -97,7 +82,7 @@ def test_torch(torch: Any, name: str, height: int, width: int):
     build = getattr(models.models, their_name) if library == "torchvision" else models.create_model
     arguments = () if library == "torchvision" else (their_name,)
     theirs = build(*arguments, num_classes=11).eval()
-    variables = from_torch(torch, theirs, torch_path)
+    variables = from_torch(torch, theirs, name)
     images = random_images(height, width, SCALES)
     model: Any = xx.create_model(name, num_classes=11, norm=TORCH)
     blocks = {

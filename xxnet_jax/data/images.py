@@ -1,16 +1,17 @@
 """Image files to arrays, and arrays to the size that a network takes; all on the host, all uint8."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from xxnet_jax.errors import CorruptData, InvalidArgument, MissingData
+from xxnet_jax.errors import CorruptData, InvalidArgument, MissingData, UnknownName
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp"})
 
 Fit = Literal["resize", "pad"]
+Interpolation = Literal["bilinear", "bicubic"]
 
 
 def read_image(path: Path, channels: int) -> np.ndarray:
@@ -83,8 +84,53 @@ def fit_image(image: np.ndarray, height: int, width: int, fit: Fit = "resize") -
             )
         top, left = (height - rows) // 2, (width - columns) // 2
         return np.pad(image, ((top, height - rows - top), (left, width - columns - left), (0, 0)))
+    return _resized(image, height, width, "bilinear")
+
+
+def central_square(
+    image: np.ndarray, size: int, shorter_side: int, interpolation: Interpolation = "bilinear"
+) -> np.ndarray:
+    """uint8 [*, *, channels] as uint8 [size, size, channels]: scaled as a whole, then cut from the middle.
+
+    Args:
+        image: of any size.
+        size: of the square.
+        shorter_side: of the image before it is cut, at least `size`.
+        interpolation: "bilinear" or "bicubic", antialiased.
+
+    Raises:
+        ValueError: the shorter side is less than the square's.
+    """
+    if shorter_side < size:
+        raise InvalidArgument(f"a square of {size} cannot be cut from an image whose shorter side is {shorter_side}")
+    image = scaled(image, shorter_side, interpolation)
+    top, left = (round((side - size) / 2) for side in image.shape[:2])
+    return image[top : top + size, left : left + size]
+
+
+def squares(image: np.ndarray, side: int) -> list[np.ndarray]:
+    """uint8 [side, side, channels] three times: the image scaled to this shorter side; the beginning, the middle and
+    the end of its longer one."""
+    image = scaled(image, side)
+    rows, columns = (length - side for length in image.shape[:2])
+    return [
+        image[top : top + side, left : left + side]
+        for top, left in ((0, 0), (rows // 2, columns // 2), (rows, columns))
+    ]
+
+
+def scaled(image: np.ndarray, shorter_side: int, interpolation: Interpolation = "bilinear") -> np.ndarray:
+    """uint8 [*, *, channels] with this shorter side; the longer one follows, rounded down."""
+    shorter = min(image.shape[:2])
+    rows, columns = (max(shorter_side, side * shorter_side // shorter) for side in image.shape[:2])
+    return _resized(image, rows, columns, interpolation)
+
+
+def _resized(image: np.ndarray, height: int, width: int, interpolation: Interpolation) -> np.ndarray:
+    if interpolation not in get_args(Interpolation):
+        raise UnknownName("interpolation", interpolation, get_args(Interpolation))
+    resampling = Image.Resampling[interpolation.upper()]
     planes = [
-        np.asarray(Image.fromarray(plane).resize((width, height), Image.Resampling.BILINEAR))
-        for plane in np.moveaxis(image, -1, 0)
+        np.asarray(Image.fromarray(plane).resize((width, height), resampling)) for plane in np.moveaxis(image, -1, 0)
     ]
     return np.stack(planes, axis=-1)

@@ -29,7 +29,8 @@ A layer sees the outputs of all layers of its block, side by side, and adds k fe
 convolution but conv1 stand normalization and a ReLU. "B" has 1x1 convolutions to 4k features before the 3x3, "C" pools
 that keep a part of the features; `bottleneck=None` and `compression=1.0` switch them off one by one.
 
-- `densenet121`, `169`, `201`: Keras. `densenet161` and `264`: torchvision's constants.
+- `densenet121`, `169`, `201`: Keras, with an epsilon of 1.001e-5. `.torchvision`, `densenet161` and `264`: 1e-5, as
+  torchvision, and its initialization.
 - `densenet121.xxnet`: the notes' XXNet with their reduction of .5, a scale and a bias behind every normalization. Their
   default, a reduction of 0, is `compression=1.0`.
 
@@ -299,6 +300,9 @@ VARIANTS: Variants = {
         counts(28_681_000, 219_936),
         {"depths": (6, 12, 36, 24), "growth_rate": 48, "stem_features": 96, **_FROM_TORCH},
     ),
+    "densenet121.torchvision": ({}, _FROM_TORCH),
+    "densenet169.torchvision": (counts(14_149_480, 158_400), {"depths": (6, 12, 32, 32), **_FROM_TORCH}),
+    "densenet201.torchvision": (counts(20_013_928, 229_056), {"depths": (6, 12, 48, 32), **_FROM_TORCH}),
     "densenet121.xxnet": (
         counts(
             8_062_504,

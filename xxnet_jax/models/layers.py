@@ -45,6 +45,8 @@ class Network(nn.Module):
     Attributes:
         num_classes: size of the classifier, or None for features.
         pooling: how features are pooled when `num_classes` is None.
+        new_head: another classifier than the published one, for images of any size and for fine-tuning: the mean of the
+            last map, a dense layer of so many features with a ReLU (0: none), and the logits.
         final_endpoint: name of the activation to return, or None.
         dtype: dtype of the computation; logits are float32 whatever it is.
         param_dtype: dtype of the parameters.
@@ -52,6 +54,7 @@ class Network(nn.Module):
 
     num_classes: int | None = 1000
     pooling: Pooling = None
+    new_head: int | None = None
     final_endpoint: str | None = None
     dtype: Dtype = jnp.float32
     param_dtype: Dtype = jnp.float32
@@ -86,7 +89,16 @@ class Network(nn.Module):
         for name, features in self.features(images, train=train):
             yield name, features
         if self.num_classes is not None:
-            yield from self.classifier(features, train=train)
+            classifier = self.classifier if self.new_head is None else self._new_classifier
+            yield from classifier(features, train=train)
+
+    def _new_classifier(self, x: jax.Array, *, train: bool) -> Stages:
+        assert self.new_head is not None
+        assert self.num_classes is not None
+        yield "head_pool", (x := spatial_mean(x))
+        if self.new_head:
+            yield "head_relu", (x := nn.relu(nn.Dense(self.new_head, **self.dtypes, name="head_dense")(x)))
+        yield "head_logits", nn.Dense(self.num_classes, **self.dtypes, name="head_logits")(x)
 
     @property
     def dtypes(self) -> dict[str, Any]:
@@ -99,8 +111,8 @@ class Network(nn.Module):
         return x
 
     def runs_auxiliary_heads(self, *, train: bool) -> bool:
-        """Whether auxiliary heads run: while training, and to get their parameters; never without logits."""
-        has_logits = self.num_classes is not None and self.final_endpoint is None
+        """Whether auxiliary heads run: while training, and to get their parameters; only beside published logits."""
+        has_logits = self.num_classes is not None and self.new_head is None and self.final_endpoint is None
         return has_logits and (train or self.is_initializing())
 
     def auxiliary(self, name: str, logits: jax.Array) -> None:

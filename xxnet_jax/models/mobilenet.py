@@ -28,11 +28,13 @@ the features (the width multiplier). v1 cuts the product to an integer; v2 takes
 - `mobilenet_v2`: Keras, with SAME padding; features are cut to integers before they are rounded. `linear=False` and
   `residual=False` are Figure 6.
 - `mobilenet_v2.torchvision`: a pixel of padding on every side, 20 % dropout.
+- `.tflite`: TensorFlow's networks as TFLite files have them. Normalization is part of the convolutions, which have
+  biases; class 0 of 1,001 is the background.
 """
 
 import functools
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -115,7 +117,7 @@ class Mobile(Network):
 
     Attributes:
         alpha: factor of the features, more than 0.
-        norm: batch normalization.
+        norm: batch normalization, or None: then convolutions have biases.
         dropout_rate: before the logits.
         spatial: return the scores of every `window` x `window` pixels of the last map, [batch, rows, columns,
             num_classes]; of the whole map where it is smaller.
@@ -124,7 +126,7 @@ class Mobile(Network):
     """
 
     alpha: float = 1.0
-    norm: Norm = Norm(momentum=0.99, epsilon=1e-3)
+    norm: Norm | None = Norm(momentum=0.99, epsilon=1e-3)
     dropout_rate: float = 0.0
     spatial: bool = False
     window: int = 7
@@ -238,7 +240,7 @@ class MobileNetV2(Mobile):
         ValueError: alpha is not positive.
     """
 
-    norm: Norm = Norm(momentum=0.999, epsilon=1e-3)
+    norm: Norm | None = Norm(momentum=0.999, epsilon=1e-3)
     stem_features: int = 32
     rows: tuple[Bottlenecks, ...] = V2
     last_features: int = 1280
@@ -309,10 +311,16 @@ _V2 = ModelInfo(
     preprocessing="tf",
 )
 
+FOLDED: dict[str, Any] = {"num_classes": 1001, "deviations": ("normalization is part of the convolutions",)}
+
 # name: (facts that differ, knobs)
-V1_VARIANTS: Variants = {"mobilenet": ({}, {})}
+V1_VARIANTS: Variants = {
+    "mobilenet": ({}, {}),
+    "mobilenet.tflite": ({"parameters": 4_222_057, **FOLDED}, {"norm": None}),
+}
 V2_VARIANTS: Variants = {
     "mobilenet_v2": ({}, {}),
+    "mobilenet_v2.tflite": ({"parameters": 3_489_097, **FOLDED}, {"norm": None}),
     "mobilenet_v2.torchvision": (
         {"preprocessing": "torch", "deviations": ("20 % dropout before the logits",)},
         {

@@ -23,10 +23,12 @@ class BatchNormScope:
         examples: so many neighbours of a batch, which are a "ghost batch" (Hoffer, Hubara, Soudry, Train longer,
             generalize better, 2017); None for all of the batch. The running statistics follow the mean over the groups.
         axis_name: of `jax.pmap`, over whose devices the batch is divided; None where one program sees all of it.
+        frozen: paths of layers, such as "conv1/bn", that take their running statistics and leave them as they are.
     """
 
     examples: int | None = None
     axis_name: str | None = None
+    frozen: frozenset[str] = frozenset()
 
     def groups(self, batch: int) -> int:
         """How many there are in a batch, or in a device's share of one.
@@ -80,7 +82,8 @@ class BatchNorm(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         shape = (x.shape[-1],)
-        if self.use_running_average and self.has_variable("batch_stats", FOLDED):
+        inference = self.use_running_average or "/".join(self.path) in _scope.get().frozen
+        if inference and self.has_variable("batch_stats", FOLDED):
             bias = self.param("bias", nn.initializers.zeros, shape, self.param_dtype)
             return (at_least_float32(x) + bias.reshape(*[1] * (x.ndim - 1), -1)).astype(self.dtype)
         running = tuple(
@@ -90,9 +93,9 @@ class BatchNorm(nn.Module):
         dtype = self.param_dtype
         scale = self.param("scale", self.scale_init, shape, dtype) if self.use_scale else jnp.ones(shape, dtype)
         bias = self.param("bias", nn.initializers.zeros, shape, dtype)
-        scope = WHOLE_BATCH if self.use_running_average or self.is_initializing() else _scope.get()
+        scope = WHOLE_BATCH if inference or self.is_initializing() else _scope.get()
         grouped = x.reshape(scope.groups(len(x)), -1, *x.shape[1:])
-        if self.use_running_average:
+        if inference:
             mean, var = (statistic.value[None] for statistic in running)
             y = _affine(at_least_float32(grouped), mean, var, scale, bias, self.epsilon)
         else:

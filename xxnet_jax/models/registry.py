@@ -94,6 +94,7 @@ def create_model(
     *,
     num_classes: int | Literal["published"] | None = "published",
     pooling: Pooling = None,
+    new_head: int | None = None,
     final_endpoint: str | None = None,
     dtype: Dtype = jnp.float32,
     param_dtype: Dtype = jnp.float32,
@@ -105,6 +106,8 @@ def create_model(
         name: one of `list_models()`.
         num_classes: size of the classifier; None for features; by default the published number.
         pooling: None, "avg" or "max" for the features; only with `num_classes=None`.
+        new_head: another classifier than the published one: the mean of the last map, a dense layer of so many features
+            with a ReLU (0: none), and the logits. Parameters are in `head_dense` and `head_logits`.
         final_endpoint: the activation to return in place of logits; nothing behind it is made.
         dtype: of the computation.
         param_dtype: of the parameters.
@@ -122,11 +125,14 @@ def create_model(
         raise InvalidArgument(f"num_classes must be a positive integer or None, got {num_classes!r}")
     if pooling not in (None, "avg", "max"):
         raise InvalidArgument(f"pooling must be None, 'avg' or 'max', not {pooling!r}")
+    if new_head is not None and (new_head < 0 or num_classes is None):
+        raise InvalidArgument(f"new_head must be 0 or a number of features, and needs num_classes; got {new_head!r}")
     if pooling is not None and num_classes is not None:
         raise InvalidArgument("pooling is for features: it needs num_classes=None")
     return entry.network(
         num_classes=num_classes,
         pooling=pooling,
+        new_head=new_head,
         final_endpoint=final_endpoint,
         dtype=dtype,
         param_dtype=param_dtype,

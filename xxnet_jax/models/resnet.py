@@ -33,7 +33,8 @@ Names and tags:
   shortcuts, nothing behind the sum.
 - `resnet50v2`, `101v2`, `152v2`: Keras, the stride in the last block of a stage. `resnet110v2`, `164v2`, `1001v2`: the
   paper's for CIFAR, the last two with bottlenecks.
-- `resnext50`, `resnext101`: 32 groups of 4 features (keras-applications, torchvision); `resnext101_32x8d` of 8.
+- `resnext50`, `resnext101`: 32 groups of 4 features, keras-applications; `resnext50.torchvision` has another epsilon;
+  `resnext101_32x8d`: groups of 8 (torchvision).
 - `wide_resnet16_4`, `wide_resnet28_10`: for CIFAR, pre-activation, 4 and 10 times the features; `wide_resnet50_2`:
   bottlenecks of twice the width (torchvision).
 
@@ -462,6 +463,10 @@ VARIANTS: Variants = {
     "resnext50": (
         counts(25_028_904, 68_224, **_RESNEXT),
         _imagenet(50, **_FROM_TORCH, widths=(128, 256, 512, 1024), expansion=2, groups=32, norm=_KERAS),
+    ),
+    "resnext50.torchvision": (
+        counts(25_028_904, 68_224, **_RESNEXT),
+        _imagenet(50, **_FROM_TORCH, widths=(128, 256, 512, 1024), expansion=2, groups=32),
     ),
     "resnext101": (
         counts(44_177_704, 137_856, **_RESNEXT),

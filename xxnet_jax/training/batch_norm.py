@@ -1,4 +1,4 @@
-"""Statistics of batch normalization over a whole population, in place of running averages."""
+"""Statistics of batch normalization: over a whole population in place of running averages, or left as they are."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -12,6 +12,19 @@ from xxnet_jax.errors import InvalidArgument
 from xxnet_jax.models import Network
 from xxnet_jax.models.normalization import BatchNorm
 from xxnet_jax.precision import at_least_float32
+
+
+def frozen_norms(frozen: Any, batch_stats: Any) -> frozenset[str]:
+    """Paths of the layers of batch normalization, such as "conv1/bn", all of whose parameters are frozen.
+
+    Args:
+        frozen: tree of bool, of the parameters.
+        batch_stats: tree of running statistics.
+    """
+    leaves = flax.traverse_util.flatten_dict(frozen)
+    layers = {path[:-1] for path in flax.traverse_util.flatten_dict(batch_stats)}
+    trained = {path[:-1] for path, is_frozen in leaves.items() if not is_frozen}
+    return frozenset("/".join(layer) for layer in layers - trained)
 
 
 def recalibrate_batch_norm(

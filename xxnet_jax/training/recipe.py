@@ -50,7 +50,8 @@ class Recipe:
         clip_value: every number of the gradient is clipped to [-clip_value, clip_value].
         clip_norm: the gradient is scaled down to this norm; after clip_value.
         accumulate: micro-batches that a batch is divided into, for less memory.
-        freeze: regular expressions; the parameters that one matches stay as they are.
+        freeze: regular expressions; the parameters that one matches stay as they are, and batch normalization with all
+            of its parameters frozen is in inference mode.
         rate_factors: regular expression -> factor of the learning rate; the first that matches counts.
         ema_decay: evaluate with an exponential moving average of the parameters; None: with the parameters.
         polyak_from: evaluate with the mean of the parameters after each step from this one on (Polyak averaging).

@@ -5,7 +5,7 @@ import functools
 import importlib.metadata
 import platform
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ from xxnet_jax.models import Network, count_parameters, create_model, model_info
 from xxnet_jax.models.normalization import BatchNormScope
 from xxnet_jax.optimizers import create_schedule, describe_groups, training_optimizer
 from xxnet_jax.precision import FORMATS
+from xxnet_jax.training.batch_norm import frozen_norms
 from xxnet_jax.training.checkpoints import Checkpoints
 from xxnet_jax.training.dispatch import CompiledTrainStep, InputFn
 from xxnet_jax.training.evaluation import Evaluate, make_evaluate
@@ -43,18 +44,34 @@ from xxnet_jax.training.processes import is_writer, wait_for_all
 from xxnet_jax.training.profiling import profile_steps
 from xxnet_jax.training.recipe import Recipe
 from xxnet_jax.training.sharding import check_batch_size, make_mesh, own_rows, state_sharding
-from xxnet_jax.training.state import TrainState, abstract_state, create_state, ema_decay_at, polyak_decay_at
+from xxnet_jax.training.state import (
+    TrainState,
+    abstract_state,
+    create_state,
+    ema_decay_at,
+    polyak_decay_at,
+    with_variables,
+)
 from xxnet_jax.training.step import make_eval_step, make_train_step
 
 EVALUATION_BATCH = 256
 
 
-def run(recipe: Recipe, workdir: Path, *, quiet: bool = False, profile: bool = False) -> dict[str, Any] | LoopResult:
+def run(
+    recipe: Recipe,
+    workdir: Path,
+    *,
+    initial: Mapping[str, Any] | None = None,
+    quiet: bool = False,
+    profile: bool = False,
+) -> dict[str, Any] | LoopResult:
     """Train by a recipe, resume what was begun, evaluate once, report.
 
     Args:
         recipe: what to do.
         workdir: the run folder (see `xxnet_jax.training.folder`).
+        initial: variables to begin with in place of random ones, such as those of `pretrained.load_weights`; what they
+            lack stays random. A run that is resumed does not need them.
         quiet: print nothing.
         profile: first run a few steps on a copy of the state, and say where their time goes (in `profile/`).
 
@@ -68,10 +85,12 @@ def run(recipe: Recipe, workdir: Path, *, quiet: bool = False, profile: bool = F
     with folder.locked() if is_writer() else contextlib.nullcontext():
         wait_for_all("run folder")
         with jax.default_matmul_precision(recipe.matmul_precision):
-            return _run(recipe, folder, quiet or not is_writer(), profile)
+            return _run(recipe, folder, initial or {}, quiet or not is_writer(), profile)
 
 
-def _run(recipe: Recipe, folder: RunFolder, quiet: bool, profile: bool) -> dict[str, Any] | LoopResult:
+def _run(
+    recipe: Recipe, folder: RunFolder, initial: Mapping[str, Any], quiet: bool, profile: bool
+) -> dict[str, Any] | LoopResult:
     say: Callable[[str], None] = (lambda text: None) if quiet else functools.partial(print, flush=True)
 
     # --- Data ---------------------------------------------------------------------------------------------------------
@@ -102,6 +121,7 @@ def _run(recipe: Recipe, folder: RunFolder, quiet: bool, profile: bool) -> dict[
     extras = state_extras(recipe)
     shardings = state_sharding(mesh, abstract_state(model, tx, shape, **extras), fsdp=recipe.fsdp)
     state = create_state(model, tx, shape, seed=recipe.seed, **extras, sharding=shardings)
+    state = with_variables(state, initial)
     parameters = count_parameters(state.params)
     rate = float(state.opt_state.hyperparams["learning_rate"])
 
@@ -116,7 +136,7 @@ def _run(recipe: Recipe, folder: RunFolder, quiet: bool, profile: bool) -> dict[
         penalty=penalty,
         average_decay=average_decay(recipe),
         accumulate=recipe.accumulate,
-        batch_norm=recipe_batch_norm(recipe, mesh),
+        batch_norm=recipe_batch_norm(recipe, mesh, state),
     )
     inputs = input_function(loader, config.preprocessing, recipe.augmentation)
     train_step = CompiledTrainStep(
@@ -274,15 +294,16 @@ def recipe_penalty(recipe: Recipe) -> Callable[[Any], jax.Array] | None:
     return lambda params: recipe.l2 * l2_penalty(params, recipe.l2_pattern)
 
 
-def recipe_batch_norm(recipe: Recipe, mesh: Mesh) -> BatchNormScope:
-    """Which examples a run normalizes together."""
+def recipe_batch_norm(recipe: Recipe, mesh: Mesh, state: TrainState) -> BatchNormScope:
+    """Which examples a run normalizes together; layers whose parameters are frozen are in inference mode."""
     examples = recipe.batch_norm
     match examples:
         case "global":
             examples = None
         case "per_device":
             examples = recipe.batch_size // (mesh.shape["data"] * recipe.accumulate)
-    return BatchNormScope(examples, "data" if recipe.parallel == "pmap" else None)
+    frozen = frozen_norms(recipe.groups.frozen(state.params), state.batch_stats)
+    return BatchNormScope(examples, "data" if recipe.parallel == "pmap" else None, frozen)
 
 
 def average_decay(recipe: Recipe) -> Callable[[jax.Array], jax.Array] | None:

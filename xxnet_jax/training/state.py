@@ -1,14 +1,16 @@
 """Everything that a training step reads and writes, as one value."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import flax.struct
+import flax.traverse_util
 import jax
 import jax.numpy as jnp
 import optax
 
+from xxnet_jax.errors import InvalidArgument
 from xxnet_jax.losses import Batch, Metrics
 from xxnet_jax.models import Network
 from xxnet_jax.precision import LossScale
@@ -107,6 +109,35 @@ def initial_state(
         ema_params=jax.tree.map(jnp.copy, params) if ema else None,
         loss_scale=LossScale.initial() if loss_scale else None,
         rng=step_key,
+    )
+
+
+def with_variables(state: TrainState, variables: Mapping[str, Any]) -> TrainState:
+    """A state before its first step with these variables in place of its own, in its precision and its sharding.
+
+    Args:
+        state: of `create_state`.
+        variables: "params" and "batch_stats", or a part of them.
+
+    Raises:
+        ValueError: the state has no such variable, or one of another shape.
+    """
+    own = {"params": state.params, "batch_stats": state.batch_stats}
+    leaves: dict[tuple[str, ...], Any] = dict(flax.traverse_util.flatten_dict(own))
+    given: dict[tuple[str, ...], Any] = dict(flax.traverse_util.flatten_dict(dict(variables)))
+    for path, value in given.items():
+        old = leaves.get(path)
+        if old is None or old.shape != value.shape:
+            found = "there is none" if old is None else f"it has shape {old.shape}"
+            raise InvalidArgument(
+                f"cannot begin with a {'/'.join(path)} of shape {value.shape}: {found} in the network"
+            )
+        copy = jnp.array(value, old.dtype)  # steps take the memory of the state, and the caller may keep the variables
+        leaves[path] = jax.device_put(copy, old.sharding)
+    new = flax.traverse_util.unflatten_dict(leaves)
+    average = None if state.ema_params is None else jax.tree.map(jnp.copy, new["params"])
+    return state.replace(  # type: ignore[attr-defined]
+        params=new["params"], batch_stats=new.get("batch_stats", {}), ema_params=average
     )
 
 
