@@ -3,8 +3,8 @@
 A dense layer of 1,024 features and the classes are trained with RMSProp in front of the frozen network; then the last
 two modules are trained with it, by SGD at 1e-4 with momentum .9.
 
-    python experiments/finetune.py --weights imagenet --data folder:PHOTOS
-    python experiments/finetune.py --weights FILE.h5 --data folder:PHOTOS --frozen-through mixed7
+    python experiments/finetune.py finetune_inception_v3 --weights imagenet --data folder:PHOTOS
+    python experiments/finetune.py finetune_inception_v3 --weights FILE.h5 --data folder:PHOTOS --frozen-through mixed7
 
 Takes what the photographs take: TIME_ON_CPU an image and epoch in the first phase.
 Reaches what is asked of it, on your photographs: 2,303,176 parameters are trained in the first phase, 13,418,056 in the

@@ -55,7 +55,8 @@ def test_predict_with_weights(weights: Path, photos: Path, tmp_path: Path, call:
     assert [line["image"] for line in lines] == list(map(str, files))
     assert all({name for name, _ in line["top"]} == set(CLASSES) for line in lines)
     assert all(abs(sum(p for _, p in line["top"]) - 1) < 1e-5 for line in lines)
-    assert Image.open(tmp_path / "out.png").width > 300
+    with Image.open(tmp_path / "out.png") as picture:
+        assert picture.width > 300
 
 
 @pytest.mark.parametrize(
@@ -110,7 +111,7 @@ def test_transfer(weights: Path, photos: Path, tmp_path: Path, call: Any):
 def test_finetune(weights: Path, photos: Path, tmp_path: Path, call: Any):
     """Two runs, the second from where the first ended; the same command again finds them finished."""
     words = ["resnet20_cifar10", "--weights", weights, "--data", f"folder:{photos}", "--train-split", "train"]
-    words += ["--validation-split", "validation", "--test-split", "test", "--batch-size", 4, "--steps", 4, "--head", 8]
+    words += ["--validation-split", "validation", "--test-split", "test", "--batch-size", 8, "--steps", 4, "--head", 8]
     words += [
         "--head-epochs",
         2,

@@ -249,7 +249,8 @@ def test_every_recipe_has_its_facts():
     for name in script.recipe_names():
         recipe, about = script.load_recipe(name)
         assert isinstance(recipe, Recipe)
-        for word in (f"experiments/train.py {name}", "Takes", "Reaches"):
+        command = f"experiments/{'finetune' if name.startswith('finetune') else 'train'}.py {name}"
+        for word in (command, "Takes", "Reaches"):
             assert word in about, f"{name} says nothing of '{word}'"
 
 
