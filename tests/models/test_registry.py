@@ -39,8 +39,11 @@ PUBLISHED_PARAMETERS = {
     "densenet121": (7_978_856, 8_062_504),  # Keras
     "densenet121.xxnet": (8_062_504, 8_146_152),  # the notes' code in Keras: 83,648 more in its scales
     "densenet161": (28_681_000, 28_900_936),  # torchvision; 109,968 channels
+    "densenet121.torchvision": (7_978_856, 8_062_504),  # as Keras
     "densenet169": (14_149_480, 14_307_880),  # Keras
+    "densenet169.torchvision": (14_149_480, 14_307_880),
     "densenet201": (20_013_928, 20_242_984),  # Keras
+    "densenet201.torchvision": (20_013_928, 20_242_984),
     "densenet264": (33_337_704, 33_736_232),  # the paper's table by arithmetic; 199,264 channels
     "densenet40_12": (1_019_722, 1_037_818),
     "densenet_bc100_12": (769_162, 793_150),
@@ -71,7 +74,9 @@ PUBLISHED_PARAMETERS = {
     "lenet5.tf1": (1_663_370, 1_663_370),  # 832 + 51,264 + 1,606,144 + 5,130
     "lenet5.xxnet": (155_606, 155_606),  # 832 + 51,264 + 102,500 + 1,010
     "mobilenet": (4_231_976, 4_253_864),  # Keras
+    "mobilenet.tflite": (4_222_057, 4_222_057),  # Keras's less 10,944 scales, a class more
     "mobilenet_v2": (3_504_872, 3_538_984),  # Keras
+    "mobilenet_v2.tflite": (3_489_097, 3_489_097),  # numbers in TensorFlow's file
     "mobilenet_v2.torchvision": (3_504_872, 3_538_984),  # torchvision; 17,056 channels
     "nasnet_cifar10": (3_346_538, 3_385_578),  # TF-Slim's cells by arithmetic; statistics 37,248 + 1,792 of the head
     "nasnet_large": (88_753_150, 88_949_818),  # Keras
@@ -120,6 +125,7 @@ PUBLISHED_PARAMETERS = {
     "resnet56": (853_018, 857_082),  # the notes' arithmetic; 2,032 channels
     "resnext101": (44_177_704, 44_315_560),  # keras-applications
     "resnext101_32x8d": (88_791_336, 88_994_216),  # torchvision; 101,440 channels
+    "resnext50.torchvision": (25_028_904, 25_097_128),  # torchvision
     "resnext50": (25_028_904, 25_097_128),  # keras-applications
     "wide_resnet16_4": (2_748_890, 2_752_506),  # DeepOBS's network by arithmetic; 1,808 channels
     "wide_resnet28_10": (36_479_194, 36_497_146),  # the paper's 36.5M, by arithmetic; 8,976 channels
