@@ -149,15 +149,15 @@ INCEPTION_V4 = {
 }
 
 
-def inception(model: Network) -> Names:
+def inception(model: Any) -> Names:
     """Of v3 or v4, by the number of convolutions."""
     ours = convolutions(model)
     names = {
         "AuxLogits.conv0.{kind}": "AuxLogits/Conv2d_1b_1x1/{kind}",
         "AuxLogits.conv1.{kind}": "AuxLogits/Conv2d_2a_5x5/{kind}",
         "AuxLogits.fc": "AuxLogits/Logits",
-        "fc": "fc",
-        "last_linear": "Logits",
+        "fc": model.head[-1],
+        "last_linear": model.head[-1],
     }
     for table in (INCEPTION_V3, INCEPTION_V4):
         theirs = [m + b for modules, inside in table.items() for m in modules.split() for b in inside.split() or [""]]

@@ -29,7 +29,7 @@ COMPILATION = {  # events that JAX reports
     "/jax/core/compile/jaxpr_to_mlir_module_duration": "lower",
     "/jax/core/compile/backend_compile_duration": "compile",
 }
-_INSTRUCTION = re.compile(r'%(\S+) = \S+ ([\w-]+)\(.*?metadata=\{op_name="([^"]*)"')
+_INSTRUCTION = re.compile(r'%(\S+) = \S+ ([\w-]+)\((?:.*?metadata=\{op_name="([^"]*)")?')  # some have no origin
 
 
 class Operation(NamedTuple):
@@ -160,7 +160,9 @@ def _operation_seconds(folder: Path) -> Counter[str]:
 
 def _longest(seconds: Counter[str], program: str, steps: int) -> list[Operation]:
     """The operations that take longest, with what the compiled program says of them."""
-    origins = {match[1]: (match[2], match[3]) for match in map(_INSTRUCTION.search, program.splitlines()) if match}
+    origins = {
+        match[1]: (match[2], match[3] or match[1]) for match in map(_INSTRUCTION.search, program.splitlines()) if match
+    }
     total = sum(seconds.values())
     longest = []
     for name, spent in seconds.most_common(LONGEST_LIST):
