@@ -8,7 +8,9 @@ back from the system took up to twice the time of a step.
 
 import os
 import platform
+import shutil
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -103,9 +105,18 @@ def against_ours(timings: Mapping[str, Timing], units: float) -> list[Row]:
                 "ours_first_s": rounded(ours.first),
                 "peer_first_s": rounded(timing.first),
                 "rounds": len(ratios),
+                **provenance(),
             }
         )
     return rows
+
+
+def provenance() -> dict[str, str]:
+    """Today's date, and the commit of the files that were measured."""
+    words = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
+    found = subprocess.run(words, capture_output=True, text=True, check=False) if shutil.which("git") else None
+    commit = found.stdout.strip() if found is not None and found.returncode == 0 else "unknown"
+    return {"date": time.strftime("%Y-%m-%d"), "commit": commit}
 
 
 def rounded(value: float) -> float:

@@ -35,6 +35,7 @@ before it. {RATIO}""",
 the scripts have on by default; memory of intermediate values.""",
     "population": f"""Copies of LeNet-5 that differ in their seeds. {RATIO}""",
 }
+TICKS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1, 1.5, 2, 3, 5, 7, 10, 20, 30, 50, 100)
 HEAD = """# Benchmarks
 
 Made by `python experiments/benchmarks/report.py docs/benchmarks/*/` from the tables in `docs/benchmarks/`, which the
@@ -114,6 +115,10 @@ def plot_ratios(rows: list[Row], out: Path) -> None:
     axes.axvline(1, color="black", linewidth=1)
     axes.set_yticks(list(places.values()), list(places))
     axes.set(xscale="log", xlabel=f"times faster than the peer {OURS} is")
+    low, high = axes.get_xlim()
+    ticks = [tick for tick in TICKS if low <= tick <= high]
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.set_xticks([], minor=True)
     axes.grid(axis="x", which="both", alpha=0.3)
     axes.legend()
     save_png(figure, out)
