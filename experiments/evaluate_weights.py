@@ -16,9 +16,7 @@ from typing import Annotated, Any
 
 import numpy as np
 import tyro
-from rich.console import Console
-from rich.progress import track
-from script import main
+from script import counted, main
 
 from xxnet_jax.data import PREPROCESSING, open_source, read_image
 from xxnet_jax.errors import InvalidArgument, UnknownName
@@ -68,12 +66,7 @@ def evaluate_weights() -> int:
     examples, count = labelled(arguments, network.classes)
     top = min(5, len(network.classes) - 1)
     hits = np.zeros(2, int)
-    for images, labels in track(
-        batches(examples, arguments.batch_size),
-        "images",
-        -(-count // arguments.batch_size),
-        console=Console(stderr=True),
-    ):
+    for images, labels in counted(batches(examples, arguments.batch_size), count, arguments.batch_size):
         padded = images + images[:1] * (min(arguments.batch_size, count) - len(images))  # so it is compiled once
         ranking = np.argsort(-network.logits(padded)[: len(images)], axis=1, kind="stable")
         found = ranking == np.array(labels)[:, None]

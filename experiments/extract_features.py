@@ -13,9 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
-from rich.console import Console
-from rich.progress import track
-from script import main
+from script import counted, main
 
 from xxnet_jax.pretrained import FeatureExtractor, image_files, write_features
 from xxnet_jax.training.recipe import KnobValue
@@ -61,8 +59,7 @@ def extract_features() -> int:
         **options,
     )
     batches = extractor.batches(files, arguments.batch_size)
-    steps = -(-len(files) // arguments.batch_size)
-    features = list(track(batches, "images", steps, console=Console(stderr=True), transient=True))
+    features = list(counted(batches, len(files), arguments.batch_size))
     shape = write_features(arguments.out, arguments.images, files, features)
     print(f"{arguments.out}: features {shape} of {len(files)} images")
     return 0

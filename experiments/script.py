@@ -6,18 +6,23 @@ import os
 import pkgutil
 import platform
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import recipes
 from jax.experimental.compilation_cache.compilation_cache import reset_cache
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
 import xxnet_jax as xx
 from xxnet_jax.errors import MissingData, UnknownName, XXNetError
 from xxnet_jax.training import LoopResult, Recipe, Run
 from xxnet_jax.training.processes import is_writer
+
+Batch = TypeVar("Batch")
 
 
 def main(function: Callable[[], int | None]) -> None:
@@ -111,3 +116,20 @@ def open_run(path_or_model: str, root: Path = Path("runs")) -> Run:
         if run.config.recipe.model == path_or_model:
             return run
     raise MissingData(f"no run of model '{path_or_model}' in {root}: train one with experiments/train.py")
+
+
+def counted(batches: Iterable[Batch], images: int, batch_size: int, name: str = "images") -> Iterator[Batch]:
+    """The batches, with a progress bar on standard error: images done, images per second, time left."""
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn()
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(name, total=images)
+        for batch in batches:
+            yield batch
+            progress.update(task, advance=min(batch_size, images - progress.tasks[task].completed))
+
+
+class _Rate(ProgressColumn):
+    """Images per second."""
+
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.speed:,.1f}/s" if task.speed else "")

@@ -18,9 +18,7 @@ from typing import Any
 
 import numpy as np
 import tyro
-from rich.console import Console
-from rich.progress import track
-from script import main
+from script import counted, main
 
 from xxnet_jax.data import read_image
 from xxnet_jax.errors import InvalidArgument
@@ -104,7 +102,7 @@ def described(
         raise InvalidArgument(f"{folder} has {', '.join(strange)}, which are not folders of {arguments.train}")
     descriptors = []
     starts = range(0, len(files), arguments.batch_size)
-    for first in track(starts, folder.name, console=Console(stderr=True), transient=True):
+    for first in counted(starts, len(files), arguments.batch_size, folder.name):
         batch = [read_image(path, extractor.channels) for path in files[first : first + arguments.batch_size]]
         full = batch + batch[:1] * (min(arguments.batch_size, len(files)) - len(batch))
         descriptors.append(extractor.dense(full, arguments.scales, combine=arguments.combine)[: len(batch)])

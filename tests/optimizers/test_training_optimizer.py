@@ -427,6 +427,13 @@ def test_table():
     ]
 
 
+def test_many_of_a_kind_are_counted():
+    """Six are named."""
+    rows = ParameterGroups().table({f"layer{number}": jnp.ones(()) for number in range(9)})
+    names = ", ".join(f"layer{number}" for number in range(6))
+    assert describe_groups(rows) == [f"rate x 1, weight decay 0: {names} and 3 more"]
+
+
 @settings(max_examples=10)
 @given(st.sets(st.sampled_from(PATHS), max_size=4), st.sets(st.sampled_from(PATHS), min_size=1))
 def test_table_says_what_happens(frozen: set[str], decayed: set[str]):

@@ -94,7 +94,7 @@ class ParameterGroups:
 
 
 def describe_groups(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """One line for each kind of treatment in `ParameterGroups.table`, with the parameters that get it."""
+    """One line for each kind of treatment in `ParameterGroups.table`, with the first parameters that get it."""
     groups: dict[str, list[str]] = {}
     for row in rows:
         if row["frozen"]:
@@ -102,7 +102,12 @@ def describe_groups(rows: Sequence[Mapping[str, Any]]) -> list[str]:
         else:
             treatment = f"rate x {row['rate_factor']:g}, weight decay {row['weight_decay']:g}"
         groups.setdefault(treatment, []).append(row["path"])
-    return [f"{treatment}: {', '.join(paths)}" for treatment, paths in groups.items()]
+    return [f"{treatment}: {_listed(paths)}" for treatment, paths in groups.items()]
+
+
+def _listed(paths: list[str], shown: int = 6) -> str:
+    more = len(paths) - shown
+    return ", ".join(paths[:shown]) + (f" and {more} more" if more > 0 else "")
 
 
 class TrainingState(NamedTuple):

@@ -15,7 +15,7 @@ from xxnet_jax.pretrained.keras_names import KERAS
 from xxnet_jax.pretrained.names import Names, Table, renamer
 from xxnet_jax.pretrained.readers import OURS, Weights
 from xxnet_jax.pretrained.tflite_names import TFLITE
-from xxnet_jax.pretrained.torch_names import FLATTENED, TORCH
+from xxnet_jax.pretrained.torch_names import FLATTENED, ORDERS, TORCH, Order
 
 TABLES: dict[str, dict[type[Network], Table]] = {"keras": KERAS, "torch": TORCH, "tflite": TFLITE}
 
@@ -56,7 +56,10 @@ def variables_from(weights: Weights, name: str, num_classes: int | Literal["publ
         )
     table = tables[family]
     names = table(whole) if callable(table) else table
-    return assembled(weights, names, known, wanted, channels=FLATTENED.get(family, {}), of=name)
+    if weights.framework != "torch":
+        return assembled(weights, names, known, wanted, of=name)
+    orders = ORDERS[family](whole) if family in ORDERS else {}
+    return assembled(weights, names, known, wanted, channels=FLATTENED.get(family, {}), orders=orders, of=name)
 
 
 def shapes_of(model: Network, name: str) -> dict[str, tuple[int, ...]]:
@@ -68,7 +71,14 @@ def shapes_of(model: Network, name: str) -> dict[str, tuple[int, ...]]:
 
 
 def assembled(
-    weights: Weights, names: Names, known: Shapes, wanted: Shapes, *, channels: Mapping[str, int] | None = None, of: str
+    weights: Weights,
+    names: Names,
+    known: Shapes,
+    wanted: Shapes,
+    *,
+    channels: Mapping[str, int] | None = None,
+    orders: Mapping[str, Order] | None = None,
+    of: str,
 ) -> Any:
     """Variables from the arrays of a file.
 
@@ -78,6 +88,7 @@ def assembled(
         known: shapes of what may be in the file.
         wanted: shapes of the variables, which must be there.
         channels: modules behind a map that PyTorch flattens channel by channel -> its channels.
+        orders: modules that have inputs or features in another order there.
         of: the network, for messages.
 
     Raises:
@@ -112,7 +123,7 @@ def assembled(
     ]
     if complaints:
         raise InvalidArgument(_refusal(weights, of, complaints, classifier=known.keys() == wanted.keys()))
-    leaves = {path: jnp.asarray(found[path]) for path in wanted}
+    leaves = {path: jnp.asarray(_reordered(path, found[path], orders or {})) for path in wanted}
     return flax.traverse_util.unflatten_dict(leaves, sep="/")
 
 
@@ -149,6 +160,14 @@ def _in_our_layout(framework: str, array: np.ndarray, shape: tuple[int, ...], ch
     ):  # theirs may be a convolution with a kernel as large as the map
         array = array.reshape(-1, shape[-1])
     return np.ascontiguousarray(array)
+
+
+def _reordered(path: str, array: np.ndarray, orders: Mapping[str, Order]) -> np.ndarray:
+    """An array of ours, in our order."""
+    order = orders.get(path.partition("/")[2].rpartition("/")[0], Order())
+    if order.inputs is not None and array.ndim > 1:
+        array = array[..., order.inputs, :]
+    return array if order.features is None else array[..., order.features]
 
 
 def _refusal(weights: Weights, name: str, complaints: list[str], *, classifier: bool) -> str:

@@ -1,6 +1,8 @@
 """PyTorch's names of modules -> ours, by family: torchvision's, and timm's where they differ."""
 
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from xxnet_jax.models.alexnet import AlexNet
 from xxnet_jax.models.densenet import DenseNet
@@ -231,3 +233,36 @@ FLATTENED: dict[type[Network], dict[str, int]] = {
     GoogLeNet: {"aux1/fc": 128, "aux2/fc": 128},
     VGG: {"fc1": 512},
 }
+
+
+class Order(NamedTuple):
+    """Where our inputs and features stand in a kernel of theirs; None: at the same places."""
+
+    inputs: np.ndarray | None = None
+    features: np.ndarray | None = None
+
+
+def shortcuts_a(model: Any) -> dict[str, Order]:
+    """Modules of a ResNet with shortcuts A -> order of their features.
+
+    PyTorch's networks for CIFAR-10 put half of the new zeros before the features and half behind them; ours stand
+    behind. The same networks, but for the order of the features that run along the shortcuts.
+    """
+    orders: dict[str, Order] = {}
+    if model.shortcut != "A":
+        return orders
+    last, expansion = (2, 1) if model.block == "basic" else (3, model.expansion)
+    stream = np.arange(model.stem_features)
+    for stage, (depth, width) in enumerate(zip(model.depths, model.widths, strict=True), start=2):
+        before, new = stream, expansion * width - len(stream)
+        zeros = np.arange(new // 2), np.arange(new // 2 + len(before), expansion * width)
+        stream = np.concatenate([before + new // 2, *zeros])
+        for block in range(1, depth + 1):
+            name = f"conv{stage}_block{block}"
+            orders[f"{name}_1/conv"] = Order(inputs=before if block == 1 else stream)
+            orders[f"{name}_{last}/conv"] = orders[f"{name}_{last}/bn"] = Order(features=stream)
+    orders["predictions"] = Order(inputs=stream)
+    return orders
+
+
+ORDERS = {ResNet: shortcuts_a}
