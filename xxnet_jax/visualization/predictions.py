@@ -29,10 +29,12 @@ def plot_predictions(predictions: Sequence[tuple[np.ndarray, Sequence[tuple[str,
     for place, (image, ranking) in enumerate(predictions):
         row, column = divmod(place, columns)
         above, below = cells[2 * row, column], cells[2 * row + 1, column]
+        above.set_anchor("S")
         above.imshow(image.squeeze(-1) if image.shape[-1] == 1 else image, cmap="gray", vmin=0, vmax=255)
         names, probabilities = zip(*reversed(ranking), strict=True)
         below.axis("on")
-        below.barh(range(len(names)), probabilities)
-        below.set_yticks(range(len(names)), [f"{name}  {p:.1%}" for name, p in zip(names, probabilities, strict=True)])
-        below.set(xlim=(0, 1), xticks=[])
+        below.barh(range(len(names)), probabilities, color="lightsteelblue")
+        for height, (name, probability) in enumerate(zip(names, probabilities, strict=True)):
+            below.text(0.02, height, f"{name}  {probability:.1%}", va="center")
+        below.set(xlim=(0, 1), xticks=[], yticks=[])
     save_png(figure, out)
