@@ -1,0 +1,86 @@
+"""What the metrics share: NumPy or lists in, float64 out; JAX in, JAX out in float32, also under `jit`.
+
+The functions are written once, in what `numpy` and `jax.numpy` have in common. Values are checked where they are known,
+which is everywhere but in a traced function.
+"""
+
+from types import ModuleType
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from xxnet_jax.errors import InvalidArgument
+from xxnet_jax.precision import at_least_float32
+
+Array = Any  # np.ndarray or jax.Array, of the kind that the arguments have
+
+
+def namespace(*arrays: Any) -> ModuleType:
+    """`jax.numpy` if one of the arrays is JAX's, else `numpy`. None is passed over."""
+    return jnp if any(isinstance(array, jax.Array) for array in arrays) else np
+
+
+def floats(xp: ModuleType, array: Any) -> Array:
+    """An array of float64 in NumPy, of float32 or more in JAX."""
+    return at_least_float32(jnp.asarray(array)) if xp is jnp else np.asarray(array, np.float64)
+
+
+def known(*arrays: Any) -> bool:
+    """Whether the values can be looked at: not while JAX traces a function."""
+    return not any(isinstance(array, jax.core.Tracer) for array in arrays)
+
+
+def check_same_length(**arrays: Any) -> None:
+    """Raise InvalidArgument with names and lengths, unless all arrays that are not None have the same, above zero."""
+    lengths = {name: len(array) for name, array in arrays.items() if array is not None}
+    if len(set(lengths.values())) > 1:
+        raise InvalidArgument(f"expected as many of each, got {_listed(lengths)}")
+    if 0 in lengths.values():
+        raise InvalidArgument(f"there are no examples in {', '.join(lengths)}")
+
+
+def check_finite(**arrays: Any) -> None:
+    """Raise InvalidArgument with the names of arrays that have NaN or infinity, where the values are known."""
+    wrong = [name for name, array in arrays.items() if array is not None and known(array) and not _finite(array)]
+    if wrong:
+        raise InvalidArgument(
+            f"NaN or infinity in {', '.join(wrong)}: leave those examples out, or see where they come from"
+        )
+
+
+def check_weights(weights: Any, examples: int) -> None:
+    """Raise InvalidArgument unless there is a finite weight, 0 or more, for each example; None is none."""
+    if weights is None:
+        return
+    if np.shape(weights) != (examples,):
+        raise InvalidArgument(f"expected sample_weight of shape ({examples},), got {np.shape(weights)}")
+    check_finite(sample_weight=weights)
+    if known(weights) and np.any(np.asarray(weights) < 0):
+        raise InvalidArgument(f"a weight is negative: {np.min(np.asarray(weights)):g}")
+
+
+def average(xp: ModuleType, values: Array, weights: Array | None, axis: int = 0) -> Array:
+    """Weighted mean along an axis; the plain one without weights."""
+    if weights is None:
+        return values.mean(axis)
+    shape = [1] * values.ndim
+    shape[axis] = values.shape[axis]
+    weights = floats(xp, weights)
+    return (values * weights.reshape(shape)).sum(axis) / weights.sum()
+
+
+def divide(xp: ModuleType, numerator: Array, denominator: Array, zero_division: float) -> Array:
+    """numerator / denominator, and `zero_division` where the denominator is 0; without warnings, and differentiable."""
+    some = denominator != 0
+    return xp.where(some, numerator / xp.where(some, denominator, 1), zero_division)
+
+
+def _finite(array: Any) -> bool:
+    values = np.asarray(array)
+    return values.dtype.kind not in "fc" or bool(np.isfinite(values).all())
+
+
+def _listed(lengths: dict[str, int]) -> str:
+    return ", ".join(f"{length} of {name}" for name, length in lengths.items())
