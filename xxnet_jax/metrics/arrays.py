@@ -67,8 +67,8 @@ def average(xp: ModuleType, values: Array, weights: Array | None, axis: int = 0)
         return values.mean(axis)
     shape = [1] * values.ndim
     shape[axis] = values.shape[axis]
-    weights = floats(xp, weights)
-    return (values * weights.reshape(shape)).sum(axis) / weights.sum()
+    factors = floats(xp, weights)
+    return (values * factors.reshape(shape)).sum(axis) / factors.sum()
 
 
 def divide(xp: ModuleType, numerator: Array, denominator: Array, zero_division: float) -> Array:
