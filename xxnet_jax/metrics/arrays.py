@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from xxnet_jax.errors import InvalidArgument
 from xxnet_jax.precision import at_least_float32
@@ -29,7 +30,7 @@ def floats(xp: ModuleType, array: Any) -> Array:
 
 def known(*arrays: Any) -> bool:
     """Whether the values can be looked at: not while JAX traces a function."""
-    return not any(isinstance(array, jax.core.Tracer) for array in arrays)
+    return not any(isinstance(array, Tracer) for array in arrays)
 
 
 def check_same_length(**arrays: Any) -> None:
