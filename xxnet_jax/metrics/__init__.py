@@ -1,5 +1,59 @@
-"""Metrics."""
+"""Metrics. Names and signatures follow scikit-learn where it has the metric."""
 
+from xxnet_jax.metrics.classification import (
+    Rates,
+    accuracy_score,
+    classification_report,
+    confusion_matrix,
+    f1_of_means,
+    f1_score,
+    fbeta_score,
+    log_loss,
+    matthews_corrcoef,
+    multilabel_confusion_matrix,
+    precision_recall_fscore_support,
+    precision_score,
+    rates,
+    recall_score,
+    top_k_accuracy_score,
+)
+from xxnet_jax.metrics.ranking import (
+    KS,
+    auc,
+    average_precision_score,
+    ks_statistic,
+    precision_recall_curve,
+    roc_auc_by_pairs,
+    roc_auc_by_ranks,
+    roc_auc_score,
+    roc_curve,
+)
 from xxnet_jax.metrics.streaming import Mean
 
-__all__ = ["Mean"]
+__all__ = [
+    "KS",
+    "Mean",
+    "Rates",
+    "accuracy_score",
+    "auc",
+    "average_precision_score",
+    "classification_report",
+    "confusion_matrix",
+    "f1_of_means",
+    "f1_score",
+    "fbeta_score",
+    "ks_statistic",
+    "log_loss",
+    "matthews_corrcoef",
+    "multilabel_confusion_matrix",
+    "precision_recall_curve",
+    "precision_recall_fscore_support",
+    "precision_score",
+    "rates",
+    "recall_score",
+    "roc_auc_by_pairs",
+    "roc_auc_by_ranks",
+    "roc_auc_score",
+    "roc_curve",
+    "top_k_accuracy_score",
+]

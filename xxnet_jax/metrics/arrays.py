@@ -52,7 +52,7 @@ def check_finite(**arrays: Any) -> None:
 
 
 def check_weights(weights: Any, examples: int) -> None:
-    """Raise InvalidArgument unless there is a finite weight, 0 or more, for each example; None is none."""
+    """Raise InvalidArgument unless each example has a finite weight, 0 or more, and one has more; None is none."""
     if weights is None:
         return
     if np.shape(weights) != (examples,):
@@ -60,6 +60,8 @@ def check_weights(weights: Any, examples: int) -> None:
     check_finite(sample_weight=weights)
     if known(weights) and np.any(np.asarray(weights) < 0):
         raise InvalidArgument(f"a weight is negative: {np.min(np.asarray(weights)):g}")
+    if known(weights) and examples and not np.any(np.asarray(weights)):
+        raise InvalidArgument("all weights are zero: at least one example must count")
 
 
 def average(xp: ModuleType, values: Array, weights: Array | None, axis: int = 0) -> Array:
