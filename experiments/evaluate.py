@@ -1,19 +1,34 @@
 """Evaluate a run on a split.
 
-python experiments/evaluate.py runs/lenet5_digits              the best checkpoint, on the test split
-python experiments/evaluate.py runs/lenet5_digits --watch      each new checkpoint, on the validation split
+    python experiments/evaluate.py runs/lenet5_digits              the best checkpoint, on the test split
+    python experiments/evaluate.py runs/lenet5_digits --metrics top3 mcc
+    python experiments/evaluate.py runs/lenet5_digits --watch      each new checkpoint, on the validation split
+
+RUN/evaluation/SPLIT then has report.json (figures, confusion matrix, figures of each class) and pictures of the
+confusion matrix, the ROC curves and the precision-recall curves, each class against the rest.
 """
 
+import json
 import time
 from dataclasses import dataclass
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
+import numpy as np
 import tyro
 from script import main, open_run
 
 from xxnet_jax.data import open_source
 from xxnet_jax.errors import CorruptData, InvalidArgument, MissingData
-from xxnet_jax.training import Run
+from xxnet_jax.files import write_atomically
+from xxnet_jax.metrics import average_precision_score, precision_recall_curve, roc_auc_score, roc_curve
+from xxnet_jax.metrics.classification import counts_of, scores_of
+from xxnet_jax.metrics.streaming import examples_of
+from xxnet_jax.training import Evaluation, Run
+from xxnet_jax.visualization.classification import Curve, plot_confusion, plot_precision_recall, plot_roc
+
+FIGURES = ("precision", "recall", "f1", "auc", "average_precision")
+TABLES = ("confusion", "score_histogram")
 
 
 @dataclass(frozen=True)
@@ -26,6 +41,8 @@ class Arguments:
         data: another dataset than the recipe's, of the same classes.
         data_dir: folder of prepared TFDS datasets; by default the recipe's.
         step: of the checkpoint; by default the best one.
+        metrics: besides loss and accuracy: top5 or another top-k, precision, recall, f1, mcc, auc, average_precision.
+        out: folder for report.json and pictures; by default RUN/evaluation/SPLIT.
         watch: evaluate the last checkpoint, then wait for new ones, until the run is finished.
         interval: seconds between two looks.
         timeout: seconds without a new checkpoint after which watching ends; by default never.
@@ -36,6 +53,8 @@ class Arguments:
     data: str | None = None
     data_dir: str | None = None
     step: int | None = None
+    metrics: tuple[str, ...] = FIGURES
+    out: Path | None = None
     watch: bool = False
     interval: float = 10.0
     timeout: float | None = None
@@ -49,12 +68,17 @@ def evaluate() -> int:
     if split is None:
         raise InvalidArgument("the recipe names no such split: give one with --split")
     source = open_source(arguments.data or recipe.data, data_dir=arguments.data_dir or recipe.data_dir)
-    score = run.evaluator(split, source)
     if not arguments.watch:
         trained = run.load(arguments.step)
-        show(trained.step, split, score(trained.variables))
+        evaluation = run.evaluator(split, source, (*arguments.metrics, *TABLES))(trained.variables)
+        show(trained.step, split, evaluation)
+        out = arguments.out or run.folder.path / "evaluation" / split
+        facts = {"model": recipe.model, "data": source.uri, "split": split, "step": trained.step}
+        write(out, facts, evaluation, run.config.classes)
+        print(f"{out}/report.json, confusion.png, roc.png, precision_recall.png")
         return 0
 
+    score = run.evaluator(split, source, arguments.metrics)
     seen: int | None = None
     last_news = time.monotonic()
     while True:
@@ -85,9 +109,39 @@ def newest(run: Run) -> int | None:
         return None
 
 
-def show(step: int, split: str, metrics: dict[str, float]) -> None:
-    figures = "  ".join(f"{name} {value:.4f}" for name, value in sorted(metrics.items()))
+def show(step: int, split: str, evaluation: Evaluation) -> None:
+    figures = "  ".join(f"{name} {value:.4f}" for name, value in sorted(evaluation.figures.items()))
     print(f"after {step} training steps, {split}: {figures}", flush=True)
+
+
+def write(out: Path, facts: dict[str, Any], evaluation: Evaluation, classes: tuple[str, ...]) -> None:
+    """report.json and the pictures."""
+    matrix, histograms = (evaluation.tables[name] for name in TABLES)
+    out.mkdir(parents=True, exist_ok=True)
+    precision, recall, f1 = scores_of(counts_of(matrix))
+    each = {
+        name: {"precision": precision[i], "recall": recall[i], "f1": f1[i], "examples": int(matrix[i].sum())}
+        for i, name in enumerate(classes)
+    }
+    roc: dict[str, Curve] = {}
+    precision_recall: dict[str, Curve] = {}
+    for name, histogram in zip(classes[-len(histograms) :], histograms, strict=True):
+        negatives, positives = histogram.sum(0)
+        labels, scores, weights = examples_of(histogram)
+        if positives and negatives:
+            roc[name] = roc_curve(labels, scores, sample_weight=weights)[:2]
+            each[name]["auc"] = float(roc_auc_score(labels, scores, sample_weight=weights))
+        if positives:
+            precision_recall[name] = precision_recall_curve(labels, scores, sample_weight=weights)[1::-1]
+            each[name]["average_precision"] = float(average_precision_score(labels, scores, sample_weight=weights))
+    report = {**facts, **evaluation.figures, "classes": each, "confusion": np.asarray(matrix).tolist()}
+    write_atomically(out / "report.json", json.dumps(report, indent=2) + "\n")
+    plot_confusion(matrix, classes, out / "confusion.png")
+    for curves, area, plot, file in (
+        (roc, "auc", plot_roc, "roc.png"),
+        (precision_recall, "average_precision", plot_precision_recall, "precision_recall.png"),
+    ):
+        plot(curves, {name: each[name][area] for name in curves}, out / file)
 
 
 if __name__ == "__main__":

@@ -153,7 +153,7 @@ class NetworkProblem:
     def row(self, result: MemberResult) -> Row:
         figures: dict[str, float | None] = {}
         for split, evaluate in self.evaluators.items():
-            values = evaluate(result.state.evaluation_variables) if result.diverged_at is None else {}
+            values = evaluate(result.state.evaluation_variables).figures if result.diverged_at is None else {}
             for metric in ("loss", "accuracy"):
                 figures[f"{split}_{metric}"] = finite(values.get(metric))
         diverged = result.diverged_at is not None or None in figures.values()

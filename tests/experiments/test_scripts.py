@@ -168,6 +168,40 @@ def test_evaluation_repeats_the_report(trained, call):
     assert f"after {report['best_step']} training steps" in output
 
 
+def test_evaluation_writes_what_was_found(trained, call, tmp_path):
+    """report.json has figures, those of each class and the confusion matrix, which agree; pictures lie beside it."""
+    words = ("--split", "validation", "--metrics", "top3,mcc", "f1", "--out", tmp_path / "out")
+    status, output, _ = call(evaluate.evaluate, trained, *words)
+    assert status == 0
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    matrix = np.array(report["confusion"])
+    assert report["accuracy"] == pytest.approx(np.trace(matrix) / matrix.sum(), rel=1e-6)
+    assert report["accuracy"] < report["top3"] < 1
+    assert f"top3 {report['top3']:.4f}" in output
+    assert [row["examples"] for row in report["classes"].values()] == matrix.sum(1).tolist()
+    assert report["f1"] == pytest.approx(np.mean([row["f1"] for row in report["classes"].values()]))
+    assert all(0.5 < row["auc"] <= 1 for row in report["classes"].values())
+    for name in ("confusion", "roc", "precision_recall"):
+        with Image.open(tmp_path / "out" / f"{name}.png") as picture:
+            assert picture.width > 300
+
+
+def test_metrics_of_a_recipe(call, tmp_path):
+    """Figures go to metrics.jsonl and report.json, tables to report.json; an unknown name ends it before it trains."""
+    words = (*SHORT, "--steps", "2", "--evaluate-every", "1", "--metrics", "top3,confusion", "auc", "--quiet")
+    status, _, errors = call(train.train, *words, "--workdir", tmp_path / "run")
+    assert (status, errors) == (0, "")
+    lines = [line for line in read_json_lines(tmp_path / "run" / "metrics.jsonl") if "validation/accuracy" in line]
+    assert [{"validation/top3", "validation/auc"} <= line.keys() for line in lines] == [True, True]
+    report = json.loads((tmp_path / "run" / "report.json").read_text())
+    assert report["validation/top3"] == max(line["validation/top3"] for line in lines[-1:])
+    matrix = np.array(report["test/confusion"])
+    assert report["test/accuracy"] == pytest.approx(np.trace(matrix) / matrix.sum(), rel=1e-6)
+    status, _, errors = call(train.train, *SHORT, "--metrics", "top33", "--workdir", tmp_path / "other")
+    assert (status, not (tmp_path / "other" / "metrics.jsonl").exists()) == (2, True)
+    assert "top33 needs k in 1..10" in errors
+
+
 def test_watching_a_finished_run_ends(trained, call):
     """--watch evaluates the last checkpoint on validation and ends, as the run is finished."""
     status, output, _ = call(evaluate.evaluate, trained, "--watch", "--interval", "0.1")

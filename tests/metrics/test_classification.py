@@ -259,7 +259,7 @@ def test_precision_recall_fscore_of_indicators(seed: int, average: Any, weighted
 
 
 def compare(y_true: np.ndarray, y_pred: np.ndarray, options: dict[str, Any]) -> None:
-    found = ours.precision_recall_fscore_support(y_true, y_pred, **options)
+    found: Any = ours.precision_recall_fscore_support(y_true, y_pred, **options)
     expected = theirs.precision_recall_fscore_support(y_true, y_pred, **options)
     for mine, other in zip(found, expected, strict=True):
         if other is None:
@@ -289,7 +289,7 @@ def test_averages_of_the_notes():
         *found, support = ours.precision_recall_fscore_support(*ZOO, average=average)  # type: ignore[arg-type]
         np.testing.assert_allclose(found, expected, rtol=1e-14)
         assert support is None
-    each = ours.precision_recall_fscore_support(*ZOO, labels=["pig", "dog", "cat"])
+    each: Any = ours.precision_recall_fscore_support(*ZOO, labels=["pig", "dog", "cat"])
     for found, expected in zip(each, ([0, 0, 2 / 3], [0, 0, 1], [0, 0, 0.8], [2, 2, 2]), strict=True):
         np.testing.assert_allclose(found, expected)
 
@@ -339,14 +339,16 @@ def test_report(seed: int, examples: int, digits: int):
         expected = theirs.classification_report(y_true, y_pred, **arguments)
         assert ours.classification_report(y_true, y_pred, **arguments) == expected
         numbers: Any = ours.classification_report(y_true, y_pred, output_dict=True, **arguments)
-        for name, row in theirs.classification_report(y_true, y_pred, output_dict=True, **arguments).items():
+        expected_numbers: Any = theirs.classification_report(y_true, y_pred, output_dict=True, **arguments)
+        for name, row in expected_numbers.items():
             assert numbers[name] == pytest.approx(row, rel=1e-12)
 
 
 def test_report_of_indicators():
     """The same with several labels an example, with names."""
     pair, names = indicators(5), ["a", "b", "c", "a long name"]
-    expected = theirs.classification_report(*pair, target_names=names, zero_division=0)
+    options: Any = {"zero_division": 0}
+    expected = theirs.classification_report(*pair, target_names=names, **options)
     assert ours.classification_report(*pair, target_names=names) == expected
 
 
@@ -399,7 +401,7 @@ def test_under_jit(seed: int, weighted: bool):
         "top2": theirs.top_k_accuracy_score(y_true, scores, k=2, sample_weight=weights, labels=labels),
         "confusion": theirs.confusion_matrix(y_true, y_pred, labels=labels, sample_weight=weights),
         "counts": theirs.confusion_matrix(y_true, y_pred, labels=labels),
-        "f1": theirs.f1_score(y_true, y_pred, average="macro", labels=labels, sample_weight=weights, zero_division=0),
+        "f1": theirs.f1_score(y_true, y_pred, average="macro", labels=labels, sample_weight=weights),
         "mcc": theirs.matthews_corrcoef(y_true, y_pred, sample_weight=weights),
         "log_loss": theirs.log_loss(y_true, scores, labels=labels, sample_weight=weights),
     }

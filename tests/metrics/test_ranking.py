@@ -100,7 +100,7 @@ def test_kolmogorov_smirnov(seed: int, ties: bool):
     """The statistic is SciPy's of the two samples of scores, where positives tend to be higher."""
     y_true, scores, _ = drawn(seed, 200, ties)
     y_true[:2] = 0, 1
-    expected = scipy.stats.ks_2samp(scores[y_true == 1], scores[y_true == 0], alternative="less", method="asymp")
+    expected: Any = scipy.stats.ks_2samp(scores[y_true == 1], scores[y_true == 0], alternative="less", method="asymp")
     np.testing.assert_allclose(ours.ks_statistic(y_true, scores).statistic, expected.statistic, rtol=1e-9, atol=1e-12)
 
 

@@ -1,14 +1,19 @@
-"""The mean that is kept as a sum and a weight."""
+"""Metrics that are kept as sums: the mean, and those of a classifier."""
+
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given
+import sklearn.metrics
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from xxnet_jax.metrics import Mean
+from xxnet_jax.metrics import Mean, create_metrics, metric_names
+from xxnet_jax.metrics.streaming import examples_of
 
 PARTS, EACH = 4, 6  # fixed shapes: one compilation
 values_of_parts = arrays.arrays(np.float32, (PARTS, EACH), elements=st.floats(-1e3, 1e3, width=32))
@@ -85,3 +90,123 @@ def test_a_mean_is_a_pytree():
     doubled = jax.jit(lambda tree: jax.tree.map(lambda leaf: 2 * leaf, tree))(means)
     assert (float(doubled["loss"].total), float(doubled["loss"].weight)) == (8.0, 4.0)
     assert float(doubled["accuracy"].value()) == 0.5
+
+
+# --- Metrics of a classifier ------------------------------------------------------------------------------------------
+
+EXAMPLES = 240
+NAMES = ("top1", "top3", *(name for name in metric_names() if not name.startswith("top")))
+
+
+def drawn(seed: int, classes: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Logits that know something of the labels, labels of which some are rare, and which examples count."""
+    random = np.random.default_rng(seed)
+    labels = random.choice(classes, EXAMPLES, p=random.dirichlet(np.ones(classes)))
+    labels[:classes] = np.arange(classes)
+    logits = random.normal(size=(EXAMPLES, classes)) + 2 * np.eye(classes)[labels]
+    mask = random.uniform(size=EXAMPLES) < 0.9
+    mask[:classes] = True
+    return logits.astype(np.float32), labels, mask
+
+
+def results(metrics: dict[str, Any], states: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for key, metric in metrics.items() for name, value in metric.result(states[key]).items()}
+
+
+@settings(max_examples=15)
+@given(st.integers(0, 2**32 - 1), st.sampled_from([2, 5]))
+def test_streaming_figures(seed: int, classes: int):
+    """All figures are scikit-learn's of the examples that count; the areas those of the scores in their bins."""
+    logits, labels, mask = drawn(seed, classes)
+    metrics = create_metrics([name for name in NAMES if classes > 2 or name != "top3"], classes)
+    states = {name: metric.update(metric.init(), logits, labels, mask) for name, metric in metrics.items()}
+    found = results(metrics, states)
+
+    logits, labels = logits[mask].astype(np.float64), labels[mask]
+    predicted = logits.argmax(1)
+    scores = np.stack([logits[:, c] - np.logaddexp.reduce(np.delete(logits, c, 1), 1) for c in range(classes)], 1)
+    truth = np.eye(classes)[labels]
+    if classes == 2:
+        scores, truth = scores[:, 1:], truth[:, 1:]
+    expected = {
+        "top1": sklearn.metrics.accuracy_score(labels, predicted),
+        "confusion": sklearn.metrics.confusion_matrix(labels, predicted),
+        "precision": sklearn.metrics.precision_score(labels, predicted, average="macro", zero_division=0),  # type: ignore[arg-type]
+        "recall": sklearn.metrics.recall_score(labels, predicted, average="macro"),
+        "f1": sklearn.metrics.f1_score(labels, predicted, average="macro"),
+        "mcc": sklearn.metrics.matthews_corrcoef(labels, predicted),
+    }
+    if classes > 2:
+        expected["top3"] = sklearn.metrics.top_k_accuracy_score(labels, logits, k=3)
+    for name, value in expected.items():
+        np.testing.assert_allclose(found[name], value, rtol=1e-12, err_msg=name)
+    for name, area in (("auc", "roc_auc_score"), ("average_precision", "average_precision_score")):
+        # A bin is 1/64 wide: the order of a few scores is lost.
+        np.testing.assert_allclose(found[name], getattr(sklearn.metrics, area)(truth, scores), atol=5e-3, err_msg=name)
+        binned = [
+            getattr(sklearn.metrics, area)(y, s, sample_weight=w)
+            for y, s, w in map(examples_of, found["score_histogram"])
+        ]
+        np.testing.assert_allclose(found[name], np.mean(binned), rtol=1e-6, err_msg=name)
+    for column, histogram in enumerate(found["score_histogram"]):
+        _, centres, _ = examples_of(histogram)
+        for truth_value in (0, 1):
+            inside = scores[truth[:, column] == truth_value, column]
+            counts = np.histogram(inside, np.append(centres[::2] - 1 / 128, 16))[0]
+            # float32 puts a score on the border of two bins into either.
+            assert np.abs(counts - histogram[:, truth_value]).sum() <= 4
+
+
+@settings(max_examples=10)
+@given(st.integers(0, 2**32 - 1))
+def test_streaming_over_parts(seed: int):
+    """Over random parts in random order, merged as they come, the counts are exactly those of all at once."""
+    logits, labels, mask = drawn(seed, 5)
+    metrics = create_metrics(NAMES, 5)
+    parts = np.random.default_rng(seed).permutation(EXAMPLES).reshape(6, -1)
+    for metric in metrics.values():
+        whole = metric.update(metric.init(), logits, labels, mask)
+        states = [metric.update(metric.init(), logits[part], labels[part], jnp.asarray(mask[part])) for part in parts]
+        merged = metric.init()
+        for state in states:
+            merged = metric.merge(merged, state)
+        np.testing.assert_array_equal(merged, whole)
+        assert merged.dtype == jnp.int32
+
+
+def test_streaming_over_devices():
+    """Of examples that lie on 8 devices the counts are those of one."""
+    logits, labels, mask = drawn(0, 5)
+    metrics = create_metrics(NAMES, 5)
+    devices = Mesh(np.array(jax.devices()[:8]), ("data",))
+    divided = jax.device_put((logits, labels, mask), NamedSharding(devices, PartitionSpec("data")))
+    assert len(divided[0].sharding.device_set) == 8
+    for metric in metrics.values():
+        found = jax.jit(metric.count, out_shardings=NamedSharding(devices, PartitionSpec()))(*divided)
+        np.testing.assert_array_equal(found, metric.count(*map(jnp.asarray, (logits, labels, mask))))
+
+
+def test_nothing_was_counted():
+    """Figures of no examples are NaN, and the state is that of a batch without any that counts."""
+    metrics = create_metrics(NAMES, 5)
+    logits, labels, mask = drawn(0, 5)
+    for metric in metrics.values():
+        empty = metric.update(metric.init(), logits, labels, np.zeros_like(mask))
+        np.testing.assert_array_equal(empty, metric.init())
+    found = results(metrics, {name: metric.init() for name, metric in metrics.items()})
+    assert all(
+        np.isnan(found[name]) for name in ("top1", "top3", "f1", "precision", "recall", "auc", "average_precision")
+    )
+
+
+def test_names_of_metrics():
+    """One word may hold several; what comes of the same counts is counted once."""
+    metrics = create_metrics(["top5, f1", "mcc,auc"], 10)
+    assert list(metrics) == ["top5", "confusion", "scores"]
+    assert list(create_metrics([], 10)) == []
+    with pytest.raises(ValueError, match=r"expected logits \[batch, classes\]"):
+        metrics["top5"].update(metrics["top5"].init(), np.ones((3, 10)), np.ones(2, int))
+    with pytest.raises(ValueError, match="unknown metric 'acu': did you mean auc"):
+        create_metrics(["acu"], 10)
+    with pytest.raises(ValueError, match=r"top11 needs k in 1\.\.10"):
+        create_metrics(["top11"], 10)

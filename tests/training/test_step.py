@@ -144,9 +144,10 @@ def test_evaluation_uses_running_statistics_and_no_auxiliary_head():
     state = create_state(model, optax.sgd(0.1), (4, 4, 1), seed=0)
     evaluate = make_eval_step(model, classification_loss())
     batch = random_batch(4, 6)
-    whole = evaluate(state.evaluation_variables, batch)
+    whole, _ = evaluate(state.evaluation_variables, batch)
     parts = [
-        evaluate(state.evaluation_variables, {key: value[i : i + 1] for key, value in batch.items()}) for i in range(6)
+        evaluate(state.evaluation_variables, {key: value[i : i + 1] for key, value in batch.items()})[0]
+        for i in range(6)
     ]
     np.testing.assert_allclose(whole["loss"].total, sum(part["loss"].total for part in parts), rtol=1e-5)
     assert float(whole["accuracy"].total) == sum(float(part["accuracy"].total) for part in parts)

@@ -28,23 +28,26 @@ from xxnet_jax.metrics.ranking import (
     roc_auc_score,
     roc_curve,
 )
-from xxnet_jax.metrics.streaming import Mean
+from xxnet_jax.metrics.streaming import Mean, StreamingMetric, create_metrics, metric_names
 
 __all__ = [
     "KS",
     "Mean",
     "Rates",
+    "StreamingMetric",
     "accuracy_score",
     "auc",
     "average_precision_score",
     "classification_report",
     "confusion_matrix",
+    "create_metrics",
     "f1_of_means",
     "f1_score",
     "fbeta_score",
     "ks_statistic",
     "log_loss",
     "matthews_corrcoef",
+    "metric_names",
     "multilabel_confusion_matrix",
     "precision_recall_curve",
     "precision_recall_fscore_support",

@@ -249,8 +249,13 @@ def matthews_corrcoef(y_true: Any, y_pred: Any, *, labels: Any = None, sample_we
         labels: all that there are, which a traced function needs.
         sample_weight: [n].
     """
-    xp = namespace(y_true, y_pred, sample_weight)
-    matrix = floats(xp, confusion_matrix(y_true, y_pred, labels=labels, sample_weight=sample_weight))
+    return correlation_of(confusion_matrix(y_true, y_pred, labels=labels, sample_weight=sample_weight))
+
+
+def correlation_of(matrix: Array) -> Array:
+    """`matthews_corrcoef` of a confusion matrix [classes, classes]."""
+    xp = namespace(matrix)
+    matrix = floats(xp, matrix)
     true, predicted, total = matrix.sum(1), matrix.sum(0), matrix.sum()
     covariance = xp.trace(matrix) * total - (true * predicted).sum()
     variances = (total**2 - (true**2).sum()) * (total**2 - (predicted**2).sum())
@@ -300,6 +305,29 @@ def precision_recall_fscore_support(
     if average == "binary":
         labels = _binary_label(y_true, y_pred, pos_label)
     counts = _counts(xp, y_true, y_pred, labels, sample_weight, samplewise=average == "samples")
+    scores = scores_of(counts, beta=beta, average=average, sample_weight=sample_weight, zero_division=zero_division)
+    return *scores, counts.tp + counts.fn if average is None else None
+
+
+def counts_of(matrix: Array) -> Counts:
+    """Each class against the rest, from a confusion matrix [classes, classes]."""
+    tp, there, named = matrix.diagonal(), matrix.sum(1), matrix.sum(0)
+    return Counts(tp, named - tp, there - tp, matrix.sum() - there - named + tp)
+
+
+def scores_of(
+    counts: Counts,
+    *,
+    beta: float = 1.0,
+    average: Average | None = None,
+    sample_weight: Any = None,
+    zero_division: float = 0.0,
+) -> tuple[Array, Array, Array]:
+    """Precision, recall and F-beta of counts [classes], or of examples [n] for the average "samples".
+
+    Arguments as in `precision_recall_fscore_support`.
+    """
+    xp = namespace(*counts)
     tp, fp, fn = (floats(xp, count) for count in (counts.tp, counts.fp, counts.fn))
     if average == "micro":
         tp, fp, fn = (xp.sum(count, keepdims=True) for count in (tp, fp, fn))
@@ -310,10 +338,9 @@ def precision_recall_fscore_support(
     else:
         score = divide(xp, (1 + beta**2) * tp, (1 + beta**2) * tp + fp + beta**2 * fn, zero_division)
     if average is None:
-        return precision, recall, score, counts.tp + counts.fn
+        return precision, recall, score
     weights = {"weighted": tp + fn, "samples": sample_weight}.get(average)
-    means = (_mean(xp, values, weights, zero_division) for values in (precision, recall, score))
-    return *means, None
+    return tuple(_mean(xp, values, weights, zero_division) for values in (precision, recall, score))  # type: ignore[return-value]
 
 
 def precision_score(y_true: Any, y_pred: Any, *, average: Average | None = "binary", **arguments: Any) -> Array:

@@ -1,9 +1,29 @@
-"""Metrics as sums and counts, so that means over batches, devices and steps are exact."""
+"""Metrics as sums and counts, so that those of batches, devices and steps add up to that of all examples.
+
+    metric = create_metric("top5", num_classes=1000)
+    state = metric.init()
+    for batch in batches:
+        state = metric.update(state, logits, labels, mask)
+    figures = metric.result(state)                      # {"top5": 0.93}
+
+Counts are int32, exact for 2^31 examples.
+"""
+
+import abc
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import flax.struct
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
 
+from xxnet_jax.errors import InvalidArgument, UnknownName
+from xxnet_jax.metrics.classification import Counts, correlation_of, counts_of, label_ranks, scores_of
+from xxnet_jax.metrics.ranking import average_precision, roc_auc
 from xxnet_jax.precision import at_least_float32
 
 
@@ -35,3 +55,215 @@ class Mean:
     def value(self) -> jax.Array:
         """total / weight, float32 []; 0 when nothing was counted."""
         return jnp.where(self.weight > 0, self.total / jnp.maximum(self.weight, 1e-12), 0.0)
+
+
+class StreamingMetric(abc.ABC):
+    """A metric of a classifier whose state is a tree of sums: that of two sets of examples is the sum of theirs."""
+
+    @abc.abstractmethod
+    def count(self, logits: jax.Array, labels: jax.Array, mask: jax.Array) -> Any:
+        """The state of a batch.
+
+        Args:
+            logits: [batch, classes].
+            labels: int [batch].
+            mask: bool [batch], which examples count.
+        """
+
+    @abc.abstractmethod
+    def result(self, state: Any) -> dict[str, Any]:
+        """Figures by name, float or NumPy arrays, of a state of JAX or NumPy arrays; NaN where nothing was counted."""
+
+    @abc.abstractmethod
+    def init(self) -> Any:
+        """The state of no examples."""
+
+    def update(self, state: Any, logits: ArrayLike, labels: ArrayLike, mask: ArrayLike | None = None) -> Any:
+        """The state with a batch; arguments as in `count`, by default all examples count.
+
+        Raises:
+            ValueError: the shapes do not fit.
+        """
+        logits, labels = jnp.asarray(logits), jnp.asarray(labels)
+        mask = jnp.ones(labels.shape, bool) if mask is None else jnp.asarray(mask, bool)
+        if labels.ndim != 1 or logits.shape[:-1] != labels.shape or mask.shape != labels.shape:
+            raise InvalidArgument(
+                "expected logits [batch, classes], labels [batch] and mask [batch], "
+                f"got {logits.shape}, {labels.shape} and {mask.shape}"
+            )
+        return self.merge(state, self.count(logits, labels, mask))
+
+    def merge(self, state: Any, other: Any) -> Any:
+        """The state of both sets of examples."""
+        return jax.tree.map(lambda a, b: a + b, state, other)
+
+
+@dataclass(frozen=True)
+class TopK(StreamingMetric):
+    """Part of the examples whose label is among the `k` largest logits; see `top_k_accuracy_score`.
+
+    The state is int32 [2]: right ones, and all.
+    """
+
+    k: int
+
+    def init(self) -> jax.Array:
+        return jnp.zeros(2, jnp.int32)
+
+    def count(self, logits: jax.Array, labels: jax.Array, mask: jax.Array) -> jax.Array:
+        hits = mask & (label_ranks(labels, logits) < self.k)
+        return jnp.stack([hits.sum(dtype=jnp.int32), mask.sum(dtype=jnp.int32)])
+
+    def result(self, state: Any) -> dict[str, Any]:
+        hits, examples = np.asarray(state, np.float64)
+        return {f"top{self.k}": float(hits / examples) if examples else np.nan}
+
+
+@dataclass(frozen=True)
+class Confusion(StreamingMetric):
+    """The confusion matrix, and what is derived from it.
+
+    The state is int32 [classes, classes], as `confusion_matrix`.
+
+    Attributes:
+        num_classes: rows and columns.
+        figures: names in `OF_CONFUSION`.
+    """
+
+    num_classes: int
+    figures: tuple[str, ...] = ("confusion",)
+
+    def init(self) -> jax.Array:
+        return jnp.zeros((self.num_classes, self.num_classes), jnp.int32)
+
+    def count(self, logits: jax.Array, labels: jax.Array, mask: jax.Array) -> jax.Array:
+        cells = labels * self.num_classes + jnp.argmax(logits, -1)
+        counts = jnp.bincount(jnp.where(mask, cells, self.num_classes**2), length=self.num_classes**2 + 1)
+        return counts[:-1].reshape(self.num_classes, self.num_classes)
+
+    def result(self, state: Any) -> dict[str, Any]:
+        return {name: OF_CONFUSION[name](np.asarray(state)) for name in self.figures}
+
+
+def _macro(place: int) -> Callable[[np.ndarray], float]:
+    """Precision, recall or F1: its mean over the classes that occur or were predicted."""
+
+    def mean(matrix: np.ndarray) -> float:
+        occurs = matrix.sum(0) + matrix.sum(1) > 0
+        counts = Counts(*(count[occurs] for count in counts_of(matrix)))
+        return float(scores_of(counts, average="macro")[place]) if occurs.any() else np.nan
+
+    return mean
+
+
+OF_CONFUSION: dict[str, Callable[[np.ndarray], Any]] = {
+    "confusion": lambda matrix: matrix,
+    "precision": _macro(0),
+    "recall": _macro(1),
+    "f1": _macro(2),
+    "mcc": lambda matrix: float(correlation_of(matrix)),
+}
+
+
+@dataclass(frozen=True)
+class ScoreHistogram(StreamingMetric):
+    """How often each class has which score, where it is the true one and where it is not; the areas under its curves.
+
+    The score of a class is the log-odds of its probability, -16 .. 16, in `bins` of equal width; scores of one bin are
+    ties. The state is int32 [classes, bins, 2]: where another class is true, and where this one is. Of two classes only
+    the second has a histogram.
+
+    Attributes:
+        num_classes: of the logits.
+        figures: names in `OF_SCORES`.
+        bins: of each class.
+    """
+
+    num_classes: int
+    figures: tuple[str, ...] = ("auc",)
+    bins: int = 2048
+
+    @property
+    def classes(self) -> range:
+        """Those that have a histogram."""
+        return range(1 if self.num_classes == 2 else 0, self.num_classes)
+
+    def init(self) -> jax.Array:
+        return jnp.zeros((len(self.classes), self.bins, 2), jnp.int32)
+
+    def count(self, logits: jax.Array, labels: jax.Array, mask: jax.Array) -> jax.Array:
+        log_p = jax.nn.log_softmax(at_least_float32(logits))
+        log_odds = (log_p - jnp.log(-jnp.expm1(jnp.minimum(log_p, -1e-7))))[:, self.classes.start :]
+        places = jnp.floor((log_odds / (2 * LARGEST_LOG_ODDS) + 0.5) * self.bins)
+        places = jnp.clip(places, 0, self.bins - 1).astype(jnp.int32)
+        number = jnp.arange(len(self.classes))[None]
+        cells = 2 * (number * self.bins + places) + (labels[:, None] == number + self.classes.start)
+        size = len(self.classes) * self.bins * 2
+        counts = jnp.bincount(jnp.where(mask[:, None], cells, size).ravel(), length=size + 1)
+        return counts[:-1].reshape(-1, self.bins, 2)
+
+    def result(self, state: Any) -> dict[str, Any]:
+        return {name: OF_SCORES[name](np.asarray(state)) for name in self.figures}
+
+
+LARGEST_LOG_ODDS = 16.0
+
+
+def examples_of(histogram: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Labels, scores and weights that have this histogram [bins, 2] of a class; for `roc_curve` and others."""
+    bins = len(histogram)
+    scores = ((np.arange(bins) + 0.5) / bins - 0.5) * 2 * LARGEST_LOG_ODDS
+    return np.tile([0, 1], bins), np.repeat(scores, 2), histogram.ravel()
+
+
+def _mean_area(area: Callable[..., Any], negatives: bool) -> Callable[[np.ndarray], float]:
+    """Over the classes that have examples, and examples of others, if these are needed."""
+
+    def mean(histograms: np.ndarray) -> float:
+        examples = histograms.sum(1)
+        defined = (examples[:, 1] > 0) & ((examples[:, 0] > 0) | (not negatives))
+        areas = [
+            area(labels == 1, scores, weights) for labels, scores, weights in map(examples_of, histograms[defined])
+        ]
+        return float(np.mean(areas)) if areas else np.nan
+
+    return mean
+
+
+OF_SCORES: dict[str, Callable[[np.ndarray], Any]] = {
+    "score_histogram": lambda histograms: histograms,
+    "auc": _mean_area(roc_auc, negatives=True),
+    "average_precision": _mean_area(average_precision, negatives=False),
+}
+
+
+def metric_names() -> list[str]:
+    """What `create_metrics` knows, besides top1, top2, ..."""
+    return sorted([*OF_CONFUSION, *OF_SCORES, "top5"])
+
+
+def create_metrics(names: Sequence[str], num_classes: int) -> dict[str, StreamingMetric]:
+    """Streaming metrics that have all figures of these names; those that come of the same counts are one.
+
+    Args:
+        names: top1, top2, ..., or of `metric_names()`; several may stand in one, as "top5,auc".
+        num_classes: of the logits.
+
+    Raises:
+        ValueError: unknown name, or top-k of fewer classes.
+    """
+    names = [name.strip() for several in names for name in several.split(",") if name.strip()]
+    metrics: dict[str, StreamingMetric] = {}
+    for name in names:
+        if found := re.fullmatch(r"top(\d+)", name):
+            k = int(found[1])
+            if not 1 <= k <= num_classes:
+                raise InvalidArgument(f"{name} needs k in 1..{num_classes}, the number of classes")
+            metrics[name] = TopK(k)
+        elif name not in (*OF_CONFUSION, *OF_SCORES):
+            raise UnknownName("metric", name, metric_names())
+    if figures := tuple(name for name in OF_CONFUSION if name in names):
+        metrics["confusion"] = Confusion(num_classes, figures)
+    if figures := tuple(name for name in OF_SCORES if name in names):
+        metrics["scores"] = ScoreHistogram(num_classes, figures)
+    return metrics

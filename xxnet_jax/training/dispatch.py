@@ -169,8 +169,10 @@ class _Mapped:
         return x.reshape(*before, self._devices, -1, *after)
 
 
-def compile_eval_step(step: EvalStep, input_fn: InputFn, mesh: Mesh) -> Callable[[dict[str, Any], Any, Batch], Metrics]:
-    """`evaluate_batch(variables, resident, batch) -> metrics`, compiled for the mesh; variables stay where they are."""
+def compile_eval_step(
+    step: EvalStep, input_fn: InputFn, mesh: Mesh
+) -> Callable[[dict[str, Any], Any, Batch], tuple[Metrics, dict[str, Any]]]:
+    """`evaluate_batch(variables, resident, batch) -> means, counts`, compiled for the mesh; variables stay in place."""
     everywhere = replicated(mesh)
     compiled = jax.jit(
         lambda variables, resident, batch: step(variables, input_fn(resident, batch)),
@@ -178,7 +180,7 @@ def compile_eval_step(step: EvalStep, input_fn: InputFn, mesh: Mesh) -> Callable
         out_shardings=everywhere,
     )
 
-    def evaluate_batch(variables: dict[str, Any], resident: Any, batch: Batch) -> Metrics:
+    def evaluate_batch(variables: dict[str, Any], resident: Any, batch: Batch) -> tuple[Metrics, dict[str, Any]]:
         return compiled(variables, resident, put(batch, divided(mesh)))
 
     return evaluate_batch

@@ -112,7 +112,7 @@ def train(
         state: the initial state, on the devices; it is consumed.
         train_step: compiled.
         loader: of the training split.
-        evaluate: variables -> metrics of the validation split, or None.
+        evaluate: of the validation split, or None.
         checkpoints: of the run.
         metrics: the JSON lines file; TensorBoard events go beside it. None: nothing is written.
         config: how long, and how often.
@@ -275,8 +275,8 @@ class _Training:
             return
         self.sync()
         started = time.perf_counter()
-        means = self.evaluate(self.state.evaluation_variables)
-        values = {f"validation/{name}": mean for name, mean in means.items()}
+        figures = self.evaluate(self.state.evaluation_variables).figures
+        values = {f"validation/{name}": value for name, value in figures.items()}
         if not all(map(math.isfinite, values.values())):
             self._diverged(f"the validation loss after step {self.host.step} is not finite")
         self._write(values | {"time/evaluation_seconds": time.perf_counter() - started})

@@ -55,6 +55,8 @@ class Recipe:
         rate_factors: regular expression -> factor of the learning rate; the first that matches counts.
         ema_decay: evaluate with an exponential moving average of the parameters; None: with the parameters.
         polyak_from: evaluate with the mean of the parameters after each step from this one on (Polyak averaging).
+        metrics: of evaluations, besides loss and accuracy: top5 or another top-k, confusion, precision, recall, f1,
+            mcc, auc, average_precision (means over classes).
         early_stopping: evaluations without a better one after which to stop; None: never.
         seed: of parameters, order and dropout.
         log_every: steps between two lines of metrics; by default an epoch, at most 100.
@@ -109,6 +111,7 @@ class Recipe:
     rate_factors: dict[str, float] = field(default_factory=dict)
     ema_decay: float | None = None
     polyak_from: int | None = None
+    metrics: tuple[str, ...] = ()
     early_stopping: int | None = None
     seed: int = 0
     log_every: int | None = None
@@ -176,7 +179,7 @@ class Recipe:
     def without_effect(self) -> frozenset[str]:
         """The fields that may differ between the parts of a resumed run: they do not change the result so far."""
         free = {
-            *("epochs", "steps", "test_split", "data_dir", "download", "log_every"),
+            *("epochs", "steps", "test_split", "data_dir", "download", "log_every", "metrics"),
             *("keep_last", "resident", "steps_per_call", "devices", "parallel", "fsdp", "model_devices"),
         }
         if self.batch_norm == "per_device":

@@ -30,6 +30,7 @@ from xxnet_jax.data.images import fit_image
 from xxnet_jax.data.loader import Batch, Loader
 from xxnet_jax.errors import InvalidArgument, UnknownName
 from xxnet_jax.losses import LossFn, classification_loss, l2_penalty
+from xxnet_jax.metrics import create_metrics
 from xxnet_jax.models import Network, count_parameters, create_model, model_info
 from xxnet_jax.models.normalization import BatchNormScope
 from xxnet_jax.optimizers import create_schedule, describe_groups, training_optimizer
@@ -190,14 +191,18 @@ def _run(
     finally:
         checkpoints.close()
     test = evaluator(recipe.test_split) if recipe.test_split else None
-    figures = {
-        f"{name}/{metric}": mean
+    evaluations = {
+        name: evaluate(best_state.evaluation_variables)
         for name, evaluate in (("validation", validate), ("test", test))
         if evaluate is not None
-        for metric, mean in evaluate(best_state.evaluation_variables).items()
     }
     report = {
-        **figures,
+        **{f"{split}/{name}": value for split, each in evaluations.items() for name, value in each.figures.items()},
+        **{
+            f"{split}/{name}": rows.tolist()
+            for split, each in evaluations.items()
+            for name, rows in each.tables.items()
+        },
         "model": recipe.model,
         "data": recipe.data,
         "optimizer": recipe.optimizer,
@@ -230,6 +235,7 @@ def resolve(recipe: Recipe, source: Source) -> RunConfig:
         raise UnknownName("preprocessing", preprocessing, PREPROCESSING)
     if recipe.augmentation is not None and recipe.augmentation not in AUGMENTATION:
         raise UnknownName("augmentation", recipe.augmentation, AUGMENTATION)
+    create_metrics(recipe.metrics, len(source.classes))  # names what is wrong before anything is trained
     rows, columns = source.image_shape[:2]
     size = None if rows is None or columns is None else (rows, columns)
     return RunConfig(recipe, image_format, size, preprocessing, source.classes)
@@ -248,9 +254,19 @@ def state_extras(recipe: Recipe) -> dict[str, bool]:
 
 
 def split_evaluator(
-    config: RunConfig, model: Network, source: Source, split: str, *, decoder: Decoder, mesh: Mesh
+    config: RunConfig,
+    model: Network,
+    source: Source,
+    split: str,
+    *,
+    decoder: Decoder,
+    mesh: Mesh,
+    metrics: Sequence[str] | None = None,
 ) -> Evaluate:
-    """`evaluate(variables) -> metrics` of a split; the loss is that of the recipe without smoothing and penalties."""
+    """`evaluate(variables)` of a split; the loss is that of the recipe without smoothing and penalties.
+
+    The metrics are those of the recipe, or others.
+    """
     batch_size = -(-EVALUATION_BATCH // mesh.size) * mesh.size
     loader = make_loader(
         source.examples(split),
@@ -260,8 +276,9 @@ def split_evaluator(
         resident=config.recipe.resident,
         rows=own_rows(mesh, batch_size),
     )
-    step = make_eval_step(model, classification_loss(config.recipe.loss))
-    return make_evaluate(step, loader, input_function(loader, config.preprocessing), mesh)
+    chosen = create_metrics(config.recipe.metrics if metrics is None else metrics, len(config.classes))
+    step = make_eval_step(model, classification_loss(config.recipe.loss), chosen)
+    return make_evaluate(step, loader, input_function(loader, config.preprocessing), mesh, chosen)
 
 
 def recipe_optimizer(recipe: Recipe, schedule: optax.Schedule = lambda step: 1.0) -> optax.GradientTransformation:
@@ -426,11 +443,16 @@ class Run:
         device = SingleDeviceSharding(jax.local_devices()[0])
         return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device), state)
 
-    def evaluator(self, split: str, source: Source) -> Evaluate:
-        """`evaluate(variables) -> metrics` of a split of a source with the run's classes: every example counts once.
+    def evaluator(self, split: str, source: Source, metrics: Sequence[str] | None = None) -> Evaluate:
+        """`evaluate(variables)` of a split of a source with the run's classes: every example counts once.
+
+        Args:
+            split: such as test, or train[:1000].
+            source: of the images.
+            metrics: names as in `Recipe.metrics`; by default the recipe's.
 
         Raises:
-            ValueError: the source has other classes.
+            ValueError: the source has other classes, or there is no such metric.
         """
         config = self.config
         if source.classes != config.classes:
@@ -438,4 +460,4 @@ class Run:
                 f"{source.uri} has the classes {source.classes}, the run was trained on {config.classes}"
             )
         decoder = Decoder(config.image_format, len(config.classes), config.recipe.skip_corrupt)
-        return split_evaluator(config, self.model, source, split, decoder=decoder, mesh=make_mesh(1))
+        return split_evaluator(config, self.model, source, split, decoder=decoder, mesh=make_mesh(1), metrics=metrics)

@@ -165,4 +165,4 @@ def update_average(average: Any, params: Any, decay: jax.Array) -> Any:
 
 
 TrainStep = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
-EvalStep = Callable[[dict[str, Any], Batch], Metrics]
+EvalStep = Callable[[dict[str, Any], Batch], tuple[Metrics, dict[str, Any]]]  # means, counts

@@ -1,7 +1,8 @@
 """The training step and the evaluation step: pure functions of state and batch, for any network and any loss."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -9,7 +10,7 @@ import jax.numpy as jnp
 import optax
 
 from xxnet_jax.losses import Batch, LossFn, Metrics, Outputs
-from xxnet_jax.metrics import Mean
+from xxnet_jax.metrics import Mean, StreamingMetric
 from xxnet_jax.models import Network
 from xxnet_jax.models.normalization import WHOLE_BATCH, BatchNormScope, batch_norm_scope
 from xxnet_jax.precision import all_finite
@@ -129,13 +130,22 @@ def _examples(batch: Batch) -> jax.Array:
     return jnp.sum(batch["mask"], dtype=jnp.float32)
 
 
-def make_eval_step(model: Network, loss_fn: LossFn) -> EvalStep:
-    """`eval_step(variables, batch) -> metrics`, in inference mode, of the examples whose mask is set."""
+def make_eval_step(
+    model: Network, loss_fn: LossFn, metrics: Mapping[str, StreamingMetric] = MappingProxyType({})
+) -> EvalStep:
+    """`eval_step(variables, batch) -> means, counts`, in inference mode, of the examples whose mask is set.
 
-    def eval_step(variables: dict[str, Any], batch: Batch) -> Metrics:
-        prediction = model.apply(variables, batch["image"], train=False)
+    Args:
+        model: a classifier, if there are metrics.
+        loss_fn: has the means.
+        metrics: have the counts, by the same names.
+    """
+
+    def eval_step(variables: dict[str, Any], batch: Batch) -> tuple[Metrics, dict[str, Any]]:
+        prediction: Any = model.apply(variables, batch["image"], train=False)
         outputs = Outputs(prediction, {}, jnp.zeros((), jnp.int32))
-        _, metrics = loss_fn(outputs, batch, jax.random.key(0))
-        return metrics
+        _, means = loss_fn(outputs, batch, jax.random.key(0))
+        counts = {name: metric.count(prediction, batch["label"], batch["mask"]) for name, metric in metrics.items()}
+        return means, counts
 
     return eval_step
