@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import loop
 import measuring
+import metrics
 import numpy as np
 import operations
 import peers
@@ -166,6 +167,15 @@ def test_operations(tmp_path, call):
     status, _, errors = call(operations.measure_operations, "LeNet C9", "--out", tmp_path)
     assert status == 2
     assert "LeNet-5 C1" in errors
+
+
+def test_metrics(tmp_path, call):
+    """The metric that was asked for, of NumPy's arrays and compiled."""
+    words = ("AUC", "--examples", 1000, "--rounds", 1, "--out", tmp_path)
+    assert call(metrics.measure_metrics, *words)[0] == 0
+    assert [(row["metric"], row["as"]) for row in read_results(tmp_path)] == [("AUC", "NumPy"), ("AUC", "compiled")]
+    status, _, errors = call(metrics.measure_metrics, "AUK", "--out", tmp_path)
+    assert (status, "did you mean AUC" in errors) == (2, True)
 
 
 def test_compilation(tmp_path, call):
