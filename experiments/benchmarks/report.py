@@ -33,6 +33,8 @@ before it. {RATIO}""",
     "input": f"""Files to shuffled batches of uint8 on the host. {RATIO}""",
     "compile": """Seconds to trace and to compile a training step, and to start again with the compilation cache that
 the scripts have on by default; memory of intermediate values.""",
+    "detection_metrics": f"""COCO's twelve numbers of random boxes that lie in memory, a detection for each
+object. {RATIO}""",
     "population": f"""Copies of LeNet-5 that differ in their seeds. {RATIO}""",
 }
 TICKS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1, 1.5, 2, 3, 5, 7, 10, 20, 30, 50, 100)

@@ -70,9 +70,10 @@ class GroundTruth:
         none = np.zeros(len(self.boxes), bool)
         _set(self, difficult=none if self.difficult is None else np.asarray(self.difficult, bool))
         _set(self, crowd=none if self.crowd is None else np.asarray(self.crowd, bool))
-        _set(self, area=of_boxes.area(self.boxes) if self.area is None else np.asarray(self.area, np.float64))
+        area = of_boxes.area(self.boxes) if self.area is None else np.asarray(self.area, np.float64)
+        _set(self, area=area)
         _check_lengths(self, "labels", "difficult", "crowd", "area")
-        if not (np.isfinite(self.area).all() and (self.area >= 0).all()):
+        if not (np.isfinite(area) & (area >= 0)).all():
             raise InvalidArgument("the area of an object is negative, NaN or infinite")
 
 
@@ -122,8 +123,8 @@ def tables(
         )
     if not len(truths):
         raise InvalidArgument("there are no images")
-    found = DetectionTable(*_joined(detections, "boxes", "scores", "labels"), _images(detections))
-    true = ObjectTable(*_joined(truths, "boxes", "labels", "difficult", "crowd", "area"), _images(truths))
+    found = DetectionTable(*_joined(detections, "boxes", "scores", "labels"), image=_images(detections))
+    true = ObjectTable(*_joined(truths, "boxes", "labels", "difficult", "crowd", "area"), image=_images(truths))
     for what, table in (("detection", found), ("object", true)):
         wrong = np.flatnonzero((table.labels < 0) | (table.labels >= num_classes))
         if len(wrong):
