@@ -34,7 +34,8 @@ before it. {RATIO}""",
     "compile": """Seconds to trace and to compile a training step, and to start again with the compilation cache that
 the scripts have on by default; memory of intermediate values.""",
     "metrics": f"""A million examples: labels of 100 classes, or scores of two. {RATIO}""",
-    "detection_metrics": f"""COCO's average precision of 5,000 images with 20 boxes each. {RATIO}""",
+    "detection_metrics": f"""COCO's twelve numbers of random boxes that lie in memory, a detection for each
+object. {RATIO}""",
     "population": f"""Copies of LeNet-5 that differ in their seeds. {RATIO}""",
 }
 TICKS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1, 1.5, 2, 3, 5, 7, 10, 20, 30, 50, 100)

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import apart
 import compile as compile_benchmark
+import detection_metrics
 import inference
 import input as input_benchmark
 import jax
@@ -206,6 +207,24 @@ def test_input(tmp_path, call):
     assert status == 0
     assert "folder      16" in output
     assert not (tmp_path / "results").exists()
+
+
+def test_detection_metrics(tmp_path, call, monkeypatch):
+    """Both evaluate the same boxes to the same numbers; what is there is not measured again."""
+    words = ["--images", 6, "--boxes", 5, "--classes", 2, "--rounds", 1, "--out", tmp_path]
+    status, output, _ = call(detection_metrics.measure_detection_metrics, *words)
+    assert status == 0
+    assert "pycocotools" in output
+    (row,) = read_results(tmp_path)
+    assert (row["images"], row["boxes"], row["classes"], row["peer"]) == ("6", "5", "2", "pycocotools")
+    assert float(row["ratio"]) > 0
+    monkeypatch.setattr(detection_metrics, "in_turns", lambda *_: pytest.fail("measured again"))
+    assert call(detection_metrics.measure_detection_metrics, *words)[0] == 0
+    assert call(detection_metrics.measure_detection_metrics, "--images", 0, "--out", tmp_path)[0] == 2
+    monkeypatch.undo()
+    monkeypatch.setattr(detection_metrics, "ours", lambda *_: [0.5] * 12)  # another number is not passed over
+    with pytest.raises(AssertionError, match="Not equal"):
+        call(detection_metrics.measure_detection_metrics, *words[:-1], tmp_path / "other")
 
 
 def test_report(tmp_path, call):

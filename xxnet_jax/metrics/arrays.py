@@ -7,30 +7,12 @@ which is everywhere but in a traced function.
 from types import ModuleType
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jax.core import Tracer
 
+from xxnet_jax.arrays import Array, floats, known
+from xxnet_jax.arrays import divide as divide  # for the other files of this folder
+from xxnet_jax.arrays import namespace as namespace
 from xxnet_jax.errors import InvalidArgument
-from xxnet_jax.precision import at_least_float32
-
-Array = Any  # np.ndarray or jax.Array, of the kind that the arguments have
-
-
-def namespace(*arrays: Any) -> ModuleType:
-    """`jax.numpy` if one of the arrays is JAX's, else `numpy`. None is passed over."""
-    return jnp if any(isinstance(array, jax.Array) for array in arrays) else np
-
-
-def floats(xp: ModuleType, array: Any) -> Array:
-    """An array of float64 in NumPy, of float32 or more in JAX."""
-    return at_least_float32(jnp.asarray(array)) if xp is jnp else np.asarray(array, np.float64)
-
-
-def known(*arrays: Any) -> bool:
-    """Whether the values can be looked at: not while JAX traces a function."""
-    return not any(isinstance(array, Tracer) for array in arrays)
 
 
 def check_same_length(**arrays: Any) -> None:
@@ -72,12 +54,6 @@ def average(xp: ModuleType, values: Array, weights: Array | None, axis: int = 0)
     shape[axis] = values.shape[axis]
     factors = floats(xp, weights)
     return (values * factors.reshape(shape)).sum(axis) / factors.sum()
-
-
-def divide(xp: ModuleType, numerator: Array, denominator: Array, zero_division: float) -> Array:
-    """numerator / denominator, and `zero_division` where the denominator is 0; without warnings, and differentiable."""
-    some = denominator != 0
-    return xp.where(some, numerator / xp.where(some, denominator, 1), zero_division)
 
 
 def _finite(array: Any) -> bool:
