@@ -4,6 +4,7 @@ The functions are written once, in what `numpy` and `jax.numpy` have in common. 
 which is everywhere but in a traced function.
 """
 
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
@@ -23,9 +24,20 @@ def namespace(*arrays: Any) -> ModuleType:
     return jnp if any(isinstance(array, jax.Array) for array in arrays) else np
 
 
+def as_array(xp: ModuleType, array: Any) -> Array:
+    """An array of `xp`, or InvalidArgument for what cannot be one (rows of different lengths, text in JAX)."""
+    try:
+        return xp.asarray(array)
+    except (TypeError, ValueError) as error:
+        raise InvalidArgument(f"expected an array, got a {type(array).__name__} that cannot be one: {error}") from error
+
+
 def floats(xp: ModuleType, array: Any) -> Array:
-    """An array of float64 in NumPy, of float32 or more in JAX."""
-    return at_least_float32(jnp.asarray(array)) if xp is jnp else np.asarray(array, np.float64)
+    """An array of float64 in NumPy, of float32 or more in JAX; InvalidArgument unless it holds real numbers."""
+    array = as_array(xp, array)
+    if not any(jnp.issubdtype(array.dtype, kind) for kind in (jnp.bool_, jnp.integer, jnp.floating)):
+        raise InvalidArgument(f"expected real numbers, got an array of {array.dtype}")
+    return at_least_float32(array) if xp is jnp else array.astype(np.float64)
 
 
 def known(*arrays: Any) -> bool:
@@ -51,31 +63,48 @@ def check_finite(**arrays: Any) -> None:
         )
 
 
-def check_weights(weights: Any, examples: int) -> None:
+def check_weights(weights: Any, examples: int, name: str = "sample_weight") -> None:
     """Raise InvalidArgument unless there is a finite weight, 0 or more, for each example; None is none."""
     if weights is None:
         return
     if np.shape(weights) != (examples,):
-        raise InvalidArgument(f"expected sample_weight of shape ({examples},), got {np.shape(weights)}")
-    check_finite(sample_weight=weights)
+        raise InvalidArgument(f"expected {name} of shape ({examples},), got {np.shape(weights)}")
+    check_finite(**{name: weights})
     if known(weights) and np.any(np.asarray(weights) < 0):
-        raise InvalidArgument(f"a weight is negative: {np.min(np.asarray(weights)):g}")
+        raise InvalidArgument(f"a weight of {name} is negative: {np.min(np.asarray(weights)):g}")
 
 
 def average(xp: ModuleType, values: Array, weights: Array | None, axis: int = 0) -> Array:
-    """Weighted mean along an axis; the plain one without weights."""
+    """Weighted mean along an axis; the plain one without weights. What weighs 0 may be anything, also infinite."""
     if weights is None:
         return values.mean(axis)
     shape = [1] * values.ndim
     shape[axis] = values.shape[axis]
-    factors = floats(xp, weights)
-    return (values * factors.reshape(shape)).sum(axis) / factors.sum()
+    factors = floats(xp, weights).reshape(shape)
+    return (xp.where(factors != 0, values, 0) * factors).sum(axis) / factors.sum()
 
 
 def divide(xp: ModuleType, numerator: Array, denominator: Array, zero_division: float) -> Array:
     """numerator / denominator, and `zero_division` where the denominator is 0; without warnings, and differentiable."""
     some = denominator != 0
     return xp.where(some, numerator / xp.where(some, denominator, 1), zero_division)
+
+
+def root(xp: ModuleType, values: Array) -> Array:
+    """Square root of values >= 0, with the gradient 0 at 0, where it would be infinite (and NaN in a chain)."""
+    positive = values > 0
+    return xp.where(positive, xp.sqrt(xp.where(positive, values, 1)), 0)
+
+
+def over_blocks(xp: ModuleType, function: Callable[[Array], Array], rows: Array, block: int) -> Array:
+    """`function`, [b, ...] -> [b, ...] row by row, of `rows` in blocks of at most `block`: for intermediates that would
+    be too large for all rows at once, also under differentiation."""
+    if len(rows) <= block:
+        return function(rows)
+    if xp is np:
+        return np.concatenate([function(rows[start : start + block]) for start in range(0, len(rows), block)])
+    # A scan keeps what its steps need for the gradient, unless they are told to compute it again.
+    return jax.lax.map(jax.checkpoint(lambda row: function(row[None])[0]), rows, batch_size=block)
 
 
 def _finite(array: Any) -> bool:
