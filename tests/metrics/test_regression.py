@@ -156,7 +156,7 @@ def test_r2_of_constant_targets(force_finite: bool):
     """Where the target does not vary, R^2 is 1 for a perfect and 0 for another prediction; with `force_finite=False`
     NaN and -infinity; as in scikit-learn."""
     y = np.array([[0, 2, 1], [0, 2, 3], [0, 2, 7]])
-    predicted = y + [[0, 1, 0], [0, 0, 0], [0, 0, 1]]
+    predicted = y + np.array([[0, 1, 0], [0, 0, 0], [0, 0, 1]])
     value = regression.r2_score(y, predicted, multioutput="raw_values", force_finite=force_finite)
     of_third = 1 - 1 / ((np.array([1, 3, 7]) - 11 / 3) ** 2).sum()
     expected = [1, 0, of_third] if force_finite else [np.nan, -np.inf, of_third]
@@ -305,7 +305,7 @@ def test_gradients(name: str):
     np.testing.assert_array_less(abs(gradient(jnp.asarray(y))), slope + 1e-6)
 
 
-# --- What cannot be -----------------------------------------------------------------------------------------------------
+# --- What cannot be ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ALL)

@@ -4,6 +4,7 @@ The functions are written once, in what `numpy` and `jax.numpy` have in common. 
 which is everywhere but in a traced function.
 """
 
+import math
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
@@ -105,6 +106,13 @@ def over_blocks(xp: ModuleType, function: Callable[[Array], Array], rows: Array,
         return np.concatenate([function(rows[start : start + block]) for start in range(0, len(rows), block)])
     # A scan keeps what its steps need for the gradient, unless they are told to compute it again.
     return jax.lax.map(jax.checkpoint(lambda row: function(row[None])[0]), rows, batch_size=block)
+
+
+def rows_within(budget: int, shape: tuple[int, ...]) -> int:
+    """How many arrays of a shape, in numbers of 8 bytes, are within a budget of bytes; 1 at least."""
+    if budget <= 0:
+        raise InvalidArgument(f"expected a budget of bytes above 0, got {budget}")
+    return max(1, int(budget // (8 * math.prod(shape))))
 
 
 def _finite(array: Any) -> bool:
