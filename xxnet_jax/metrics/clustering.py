@@ -107,7 +107,7 @@ def adjusted_mutual_info_score(
     *,
     average_method: str = "arithmetic",
     num_labels: int | None = None,
-    budget: int = 2**26,
+    budget: int = 2**24,
 ) -> Array:
     """Mutual information adjusted for chance, (MI - expected) / (average of the entropies - expected).
 
@@ -116,7 +116,7 @@ def adjusted_mutual_info_score(
     partitions separates all examples, and the average is "min"), it is 1.
 
     Arguments as of `contingency_matrix`; average_method: see the module. The expectation takes classes * clusters * n
-    terms; in float32 it has 3 digits or so of tens of thousands of examples.
+    terms.
 
     Args:
         budget: the bytes that an array [rows, clusters, n] may have.
@@ -138,7 +138,7 @@ def silhouette_samples(
     *,
     metric: str = "euclidean",
     num_labels: int | None = None,
-    budget: int = 2**26,
+    budget: int = 2**24,
     **options: Any,
 ) -> Array:
     """Silhouette of each example, (b - a) / max(a, b), in [-1, 1] (Rousseeuw, 1987).
@@ -194,7 +194,7 @@ def silhouette_score(
     *,
     metric: str = "euclidean",
     num_labels: int | None = None,
-    budget: int = 2**26,
+    budget: int = 2**24,
     **options: Any,
 ) -> Array:
     """Mean of `silhouette_samples`, with its arguments, float []."""

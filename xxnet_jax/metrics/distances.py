@@ -151,7 +151,7 @@ def jensen_shannon_divergence(p: Any, q: Any, *, base: float | None = None, norm
     return _between("jensen_shannon_divergence", p, q, base=base, normalize=normalize)
 
 
-def pairwise(x: Any, y: Any = None, *, metric: str = "euclidean", budget: int = 2**26, **options: Any) -> Array:
+def pairwise(x: Any, y: Any = None, *, metric: str = "euclidean", budget: int = 2**24, **options: Any) -> Array:
     """The distance of each vector of x to each of y.
 
     Args:
@@ -159,7 +159,7 @@ def pairwise(x: Any, y: Any = None, *, metric: str = "euclidean", budget: int = 
         y: [m, d]; x by default.
         metric: the name of a function of this module.
         budget: the bytes that an intermediate array [rows, m, d] may have: there are as many rows of x in a block, one
-            at least. Larger blocks are seldom faster.
+            at least. Larger blocks leave the caches of a CPU, and are slower there.
         options: of the metric: p, variance, covariance, fraction, base, normalize.
 
     Returns:
