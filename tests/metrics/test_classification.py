@@ -418,7 +418,7 @@ WRONG = {
     "there are no examples": lambda: ours.accuracy_score([], []),
     r"expected labels \[n\], or indicators": lambda: ours.accuracy_score([[0, 1]], [0]),
     r"expected sample_weight of shape \(3,\)": lambda: ours.accuracy_score(*PAIR, sample_weight=[1, 2]),
-    "a weight is negative: -1": lambda: ours.accuracy_score(*PAIR, sample_weight=[1, 2, -1]),
+    "a weight of sample_weight is negative: -1": lambda: ours.accuracy_score(*PAIR, sample_weight=[1, 2, -1]),
     "NaN or infinity in sample_weight": lambda: ours.accuracy_score(*PAIR, sample_weight=[1, 2, np.nan]),
     "NaN or infinity in y_true": lambda: ours.confusion_matrix([0, np.nan], [0.0, 1.0]),
     "there are no labels": lambda: ours.confusion_matrix(*PAIR, labels=[]),

@@ -15,18 +15,9 @@ from typing import Any, Literal, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
+from xxnet_jax.arrays import Array, divide, floats, known, namespace
 from xxnet_jax.errors import InvalidArgument, UnknownName
-from xxnet_jax.metrics.arrays import (
-    Array,
-    average,
-    check_finite,
-    check_same_length,
-    check_weights,
-    divide,
-    floats,
-    known,
-    namespace,
-)
+from xxnet_jax.metrics.checks import average, check_finite, check_same_length, check_weights
 
 Average = Literal["binary", "micro", "macro", "weighted", "samples"]
 AVERAGES = ("binary", "micro", "macro", "weighted", "samples")

@@ -13,18 +13,9 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from xxnet_jax.arrays import Array, divide, floats, known, namespace
 from xxnet_jax.errors import InvalidArgument, UnknownName
-from xxnet_jax.metrics.arrays import (
-    Array,
-    average,
-    check_finite,
-    check_same_length,
-    check_weights,
-    divide,
-    floats,
-    known,
-    namespace,
-)
+from xxnet_jax.metrics.checks import average, check_finite, check_same_length, check_weights
 from xxnet_jax.metrics.classification import check_labels_in_range
 
 Averaging = Literal["micro", "macro", "weighted", "samples"]

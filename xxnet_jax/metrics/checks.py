@@ -1,8 +1,4 @@
-"""What the metrics share: NumPy or lists in, float64 out; JAX in, JAX out in float32, also under `jit`.
-
-The functions are written once, in what `numpy` and `jax.numpy` have in common. Values are checked where they are known,
-which is everywhere but in a traced function.
-"""
+"""What the metrics check of their arguments, and the mean that they take."""
 
 from types import ModuleType
 from typing import Any
@@ -10,8 +6,6 @@ from typing import Any
 import numpy as np
 
 from xxnet_jax.arrays import Array, floats, known
-from xxnet_jax.arrays import divide as divide  # for the other files of this folder
-from xxnet_jax.arrays import namespace as namespace
 from xxnet_jax.errors import InvalidArgument
 
 
@@ -33,27 +27,27 @@ def check_finite(**arrays: Any) -> None:
         )
 
 
-def check_weights(weights: Any, examples: int) -> None:
+def check_weights(weights: Any, examples: int, name: str = "sample_weight") -> None:
     """Raise InvalidArgument unless each example has a finite weight, 0 or more, and one has more; None is none."""
     if weights is None:
         return
     if np.shape(weights) != (examples,):
-        raise InvalidArgument(f"expected sample_weight of shape ({examples},), got {np.shape(weights)}")
-    check_finite(sample_weight=weights)
+        raise InvalidArgument(f"expected {name} of shape ({examples},), got {np.shape(weights)}")
+    check_finite(**{name: weights})
     if known(weights) and np.any(np.asarray(weights) < 0):
-        raise InvalidArgument(f"a weight is negative: {np.min(np.asarray(weights)):g}")
+        raise InvalidArgument(f"a weight of {name} is negative: {np.min(np.asarray(weights)):g}")
     if known(weights) and examples and not np.any(np.asarray(weights)):
-        raise InvalidArgument("all weights are zero: at least one example must count")
+        raise InvalidArgument(f"all weights of {name} are 0: nothing would count")
 
 
 def average(xp: ModuleType, values: Array, weights: Array | None, axis: int = 0) -> Array:
-    """Weighted mean along an axis; the plain one without weights."""
+    """Weighted mean along an axis; the plain one without weights. What weighs 0 may be anything, also infinite."""
     if weights is None:
         return values.mean(axis)
     shape = [1] * values.ndim
     shape[axis] = values.shape[axis]
-    factors = floats(xp, weights)
-    return (values * factors.reshape(shape)).sum(axis) / factors.sum()
+    factors = floats(xp, weights).reshape(shape)
+    return (xp.where(factors != 0, values, 0) * factors).sum(axis) / factors.sum()
 
 
 def _finite(array: Any) -> bool:
