@@ -1,5 +1,6 @@
-"""Metrics. Names and signatures follow scikit-learn where it has the metric."""
+"""Metrics: names and signatures follow scikit-learn where it has the metric. Distances have a room of their own."""
 
+from xxnet_jax.metrics import distances
 from xxnet_jax.metrics.classification import (
     Rates,
     accuracy_score,
@@ -17,6 +18,25 @@ from xxnet_jax.metrics.classification import (
     recall_score,
     top_k_accuracy_score,
 )
+from xxnet_jax.metrics.clustering import (
+    adjusted_mutual_info_score,
+    adjusted_rand_score,
+    contingency_matrix,
+    mutual_info_score,
+    normalized_mutual_info_score,
+    rand_score,
+    silhouette_samples,
+    silhouette_score,
+)
+from xxnet_jax.metrics.detection import (
+    Detections,
+    GroundTruth,
+    average_best_iou,
+    coco_average_precision,
+    error_breakdown,
+    localization_error,
+    voc_average_precision,
+)
 from xxnet_jax.metrics.ranking import (
     KS,
     auc,
@@ -28,35 +48,70 @@ from xxnet_jax.metrics.ranking import (
     roc_auc_score,
     roc_curve,
 )
+from xxnet_jax.metrics.regression import (
+    explained_sum_of_squares_ratio,
+    mean_absolute_error,
+    mean_squared_error,
+    median_absolute_percentage_error,
+    r2_score,
+    root_mean_squared_error,
+    trimmed_mean_absolute_error,
+)
+from xxnet_jax.metrics.segmentation import segmentation_confusion, segmentation_scores
 from xxnet_jax.metrics.streaming import Mean, StreamingMetric, create_metrics, metric_names
 
 __all__ = [
     "KS",
+    "Detections",
+    "GroundTruth",
     "Mean",
     "Rates",
     "StreamingMetric",
     "accuracy_score",
+    "adjusted_mutual_info_score",
+    "adjusted_rand_score",
     "auc",
+    "average_best_iou",
     "average_precision_score",
     "classification_report",
+    "coco_average_precision",
     "confusion_matrix",
+    "contingency_matrix",
     "create_metrics",
+    "distances",
+    "error_breakdown",
+    "explained_sum_of_squares_ratio",
     "f1_of_means",
     "f1_score",
     "fbeta_score",
     "ks_statistic",
+    "localization_error",
     "log_loss",
     "matthews_corrcoef",
+    "mean_absolute_error",
+    "mean_squared_error",
+    "median_absolute_percentage_error",
     "metric_names",
     "multilabel_confusion_matrix",
+    "mutual_info_score",
+    "normalized_mutual_info_score",
     "precision_recall_curve",
     "precision_recall_fscore_support",
     "precision_score",
+    "r2_score",
+    "rand_score",
     "rates",
     "recall_score",
     "roc_auc_by_pairs",
     "roc_auc_by_ranks",
     "roc_auc_score",
     "roc_curve",
+    "root_mean_squared_error",
+    "segmentation_confusion",
+    "segmentation_scores",
+    "silhouette_samples",
+    "silhouette_score",
     "top_k_accuracy_score",
+    "trimmed_mean_absolute_error",
+    "voc_average_precision",
 ]
