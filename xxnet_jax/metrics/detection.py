@@ -162,6 +162,7 @@ COCO_AREAS: dict[str, tuple[float, float]] = {
 }
 COCO_THRESHOLDS = tuple(np.linspace(0.5, 0.95, 10).tolist())
 COCO_RECALLS = np.linspace(0, 1, 101)
+NEARLY_ONE = 1 - 1e-10  # pycocotools' limit of a threshold: equal boxes reach 1 despite rounding
 
 
 @dataclass(frozen=True, eq=False)
@@ -274,7 +275,8 @@ def coco_average_precision(
     if not len(max_detections) or list(max_detections) != sorted({int(most) for most in max_detections if most > 0}):
         raise InvalidArgument(f"max_detections must be rising numbers above 0, got {tuple(max_detections)}")
     found, true = tables(detections, truths, num_classes)
-    settings = _Settings(np.array(iou_thresholds), np.array(list(areas.values())), tuple(max_detections))
+    thresholds = np.minimum(iou_thresholds, NEARLY_ONE)
+    settings = _Settings(thresholds, np.array(list(areas.values())), tuple(max_detections))
     evaluated = _coco_outcomes(found, true, settings)
     shape = (len(iou_thresholds), len(areas), len(max_detections))
     precision = np.full((num_classes, len(COCO_RECALLS), *shape), np.nan)

@@ -16,7 +16,6 @@ from xxnet_jax.arrays import divide
 from xxnet_jax.errors import InvalidArgument
 
 PAIRS_AT_ONCE = 1 << 18  # of which overlaps are computed: some 40 MB
-NEARLY_ONE = 1 - 1e-10  # pycocotools' limit of a threshold, so that equal boxes reach 1 despite rounding
 
 
 @dataclass(frozen=True, eq=False)
@@ -220,8 +219,7 @@ def match_in_turn(
         ignored: bool [objects, settings], that need not be found.
         crowd: bool [objects].
     """
-    limits = np.minimum(thresholds, NEARLY_ONE)[None]
-    matches = Matches(*(np.zeros((len(rank), limits.shape[1]), bool) for _ in Matches._fields))
+    matches = Matches(*(np.zeros((len(rank), len(thresholds)), bool) for _ in Matches._fields))
     taken = np.zeros(ignored.shape, bool)
     # Within a detection the better pair comes later, so the best is the maximum of the position.
     order = np.lexsort((pairs.object, pairs.overlap, pairs.detection, rank[pairs.detection]))
@@ -230,7 +228,7 @@ def match_in_turn(
     for start, stop in itertools.pairwise(turns):
         detection, row, overlap = (column[start:stop] for column in pairs)
         starts = _starts(detection)
-        fits = (overlap[:, None] >= limits) & (~taken[row] | crowd[row, None])
+        fits = (overlap[:, None] >= thresholds[None]) & (~taken[row] | crowd[row, None])
         position = np.arange(1, len(row) + 1, dtype=np.int32)[:, None]
         preference = fits * (position + np.where(ignored[row], 0, np.int32(len(row))))
         best = np.maximum.reduceat(preference, starts, axis=0)
