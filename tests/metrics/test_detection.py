@@ -644,6 +644,7 @@ ONE, OBJECT = Detections([HERE], [0.5], [1]), GroundTruth([HERE], [1])
     [
         (lambda: voc_average_precision([ONE], [], 2), "same images, got 1 and 0"),
         (lambda: coco_average_precision([], [], 2), "no images"),
+        (lambda: coco_average_precision([NONE], [NOTHING], 0), "1 or more, got 0"),
         (lambda: voc_average_precision([NONE, ONE], [OBJECT] * 2, 1), r"detection in image 1 is 1: expected 0 to 0"),
         (lambda: coco_average_precision([NONE], [OBJECT], 1), "object in image 0 is 1"),
         (lambda: coco_average_precision([NONE], [GroundTruth([HERE], [-1])], 1), "is -1"),

@@ -95,7 +95,8 @@ def voc_average_precision(
 
     From the highest score on, a detection belongs to the object of its class that it overlaps most (of equal ones the
     first). With an IoU of `iou_threshold` or more it is right, unless the object was found before: then it is wrong.
-    If the object is difficult, it counts neither way. Equal scores keep the order of the images.
+    If the object is difficult, it counts neither way. Equal scores keep the order of the images. Crowds count as other
+    objects do.
 
     Source: Everingham et al., 2010, "The PASCAL Visual Object Classes (VOC) Challenge", section 4.2, and the kit
     (VOCevaldet.m), which takes an overlap of exactly .5 for enough.

@@ -15,7 +15,7 @@ from xxnet_jax import boxes as of_boxes
 from xxnet_jax.arrays import divide
 from xxnet_jax.errors import InvalidArgument
 
-PAIRS_AT_ONCE = 1 << 18  # of which overlaps are computed: some 40 MB
+PAIRS_AT_ONCE = 1 << 18  # of which overlaps are computed: tens of MB
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,8 +113,11 @@ def tables(
     """All images in two tables.
 
     Raises:
-        ValueError: no images, or not as many of detections as of truths; a label outside of 0 ... num_classes - 1.
+        ValueError: no images, or not as many of detections as of truths; num_classes < 1; a label outside of 0 ...
+            num_classes - 1.
     """
+    if num_classes < 1:
+        raise InvalidArgument(f"num_classes must be 1 or more, got {num_classes}")
     if len(detections) != len(truths):
         raise InvalidArgument(
             f"expected detections and truths of the same images, got {len(detections)} and {len(truths)}: an image "
