@@ -424,6 +424,24 @@ def test_crowds_of_coco():
     assert without.mean_average_precision == pytest.approx(1 / 4, rel=1e-14)
 
 
+@pytest.mark.parametrize("order", [[0, 1], [1, 0]])
+def test_equal_overlaps_of_coco(order: list[int]):
+    """Of two objects that a detection overlaps equally pycocotools takes the last; what is left for the next detection
+    depends on that."""
+    boxes = np.array([[0, 0, 10, 10], [2, 0, 12, 10]])
+    detections = Detections([[1, 0, 11, 10], [3, 0, 13, 10]], [0.9, 0.8], [0, 0])
+    check_coco(([detections], [GroundTruth(boxes[order], [0, 0])]), 1)
+
+
+@pytest.mark.parametrize(("missing", "right"), [(0, 1), (2.0**-34, 1), (2.0**-30, 0)])
+def test_threshold_of_one(missing: float, right: int):
+    """A threshold of 1 is reached by an overlap of 1 - 1e-10, as in pycocotools."""
+    images = [Detections([[0, 0, 1, 1]], [1], [0])], [GroundTruth([[0, 0, 1, 1 - missing]], [0])]
+    found = coco_average_precision(*images, 1, iou_thresholds=[1.0]).recall
+    np.testing.assert_array_equal(found, or_nan(pycocotools(images, 1, iouThrs=np.array([1.0])).eval["recall"]))
+    assert found[0, 0, 0, -1] == right
+
+
 # --- Errors by their kind --------------------------------------------------------------------------------------------
 
 
@@ -626,6 +644,7 @@ ONE, OBJECT = Detections([HERE], [0.5], [1]), GroundTruth([HERE], [1])
     [
         (lambda: voc_average_precision([ONE], [], 2), "same images, got 1 and 0"),
         (lambda: coco_average_precision([], [], 2), "no images"),
+        (lambda: coco_average_precision([NONE], [NOTHING], 0), "1 or more, got 0"),
         (lambda: voc_average_precision([NONE, ONE], [OBJECT] * 2, 1), r"detection in image 1 is 1: expected 0 to 0"),
         (lambda: coco_average_precision([NONE], [OBJECT], 1), "object in image 0 is 1"),
         (lambda: coco_average_precision([NONE], [GroundTruth([HERE], [-1])], 1), "is -1"),

@@ -95,7 +95,8 @@ def voc_average_precision(
 
     From the highest score on, a detection belongs to the object of its class that it overlaps most (of equal ones the
     first). With an IoU of `iou_threshold` or more it is right, unless the object was found before: then it is wrong.
-    If the object is difficult, it counts neither way. Equal scores keep the order of the images.
+    If the object is difficult, it counts neither way. Equal scores keep the order of the images. Crowds count as other
+    objects do.
 
     Source: Everingham et al., 2010, "The PASCAL Visual Object Classes (VOC) Challenge", section 4.2, and the kit
     (VOCevaldet.m), which takes an overlap of exactly .5 for enough.
@@ -162,6 +163,7 @@ COCO_AREAS: dict[str, tuple[float, float]] = {
 }
 COCO_THRESHOLDS = tuple(np.linspace(0.5, 0.95, 10).tolist())
 COCO_RECALLS = np.linspace(0, 1, 101)
+NEARLY_ONE = 1 - 1e-10  # pycocotools' limit of a threshold: equal boxes reach 1 despite rounding
 
 
 @dataclass(frozen=True, eq=False)
@@ -274,7 +276,8 @@ def coco_average_precision(
     if not len(max_detections) or list(max_detections) != sorted({int(most) for most in max_detections if most > 0}):
         raise InvalidArgument(f"max_detections must be rising numbers above 0, got {tuple(max_detections)}")
     found, true = tables(detections, truths, num_classes)
-    settings = _Settings(np.array(iou_thresholds), np.array(list(areas.values())), tuple(max_detections))
+    thresholds = np.minimum(iou_thresholds, NEARLY_ONE)
+    settings = _Settings(thresholds, np.array(list(areas.values())), tuple(max_detections))
     evaluated = _coco_outcomes(found, true, settings)
     shape = (len(iou_thresholds), len(areas), len(max_detections))
     precision = np.full((num_classes, len(COCO_RECALLS), *shape), np.nan)

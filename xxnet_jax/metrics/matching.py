@@ -15,8 +15,7 @@ from xxnet_jax import boxes as of_boxes
 from xxnet_jax.arrays import divide
 from xxnet_jax.errors import InvalidArgument
 
-PAIRS_AT_ONCE = 1 << 18  # of which overlaps are computed: some 40 MB
-NEARLY_ONE = 1 - 1e-10  # pycocotools' limit of a threshold, so that equal boxes reach 1 despite rounding
+PAIRS_AT_ONCE = 1 << 18  # of which overlaps are computed: tens of MB
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,8 +113,11 @@ def tables(
     """All images in two tables.
 
     Raises:
-        ValueError: no images, or not as many of detections as of truths; a label outside of 0 ... num_classes - 1.
+        ValueError: no images, or not as many of detections as of truths; num_classes < 1; a label outside of 0 ...
+            num_classes - 1.
     """
+    if num_classes < 1:
+        raise InvalidArgument(f"num_classes must be 1 or more, got {num_classes}")
     if len(detections) != len(truths):
         raise InvalidArgument(
             f"expected detections and truths of the same images, got {len(detections)} and {len(truths)}: an image "
@@ -220,8 +222,7 @@ def match_in_turn(
         ignored: bool [objects, settings], that need not be found.
         crowd: bool [objects].
     """
-    limits = np.minimum(thresholds, NEARLY_ONE)[None]
-    matches = Matches(*(np.zeros((len(rank), limits.shape[1]), bool) for _ in Matches._fields))
+    matches = Matches(*(np.zeros((len(rank), len(thresholds)), bool) for _ in Matches._fields))
     taken = np.zeros(ignored.shape, bool)
     # Within a detection the better pair comes later, so the best is the maximum of the position.
     order = np.lexsort((pairs.object, pairs.overlap, pairs.detection, rank[pairs.detection]))
@@ -230,7 +231,7 @@ def match_in_turn(
     for start, stop in itertools.pairwise(turns):
         detection, row, overlap = (column[start:stop] for column in pairs)
         starts = _starts(detection)
-        fits = (overlap[:, None] >= limits) & (~taken[row] | crowd[row, None])
+        fits = (overlap[:, None] >= thresholds[None]) & (~taken[row] | crowd[row, None])
         position = np.arange(1, len(row) + 1, dtype=np.int32)[:, None]
         preference = fits * (position + np.where(ignored[row], 0, np.int32(len(row))))
         best = np.maximum.reduceat(preference, starts, axis=0)
