@@ -224,6 +224,15 @@ def test_quantiles_survive_rounded_weights(xp: Any):
         assert value == np.quantile(np.arange(10.0), tenth / 10, method="averaged_inverted_cdf")
 
 
+@pytest.mark.parametrize(("quantile", "expected"), [(0, 2), (0.25, 2), (0.5, 2.5), (0.75, 3), (1, 3)])
+def test_quantiles_pass_over_weights_of_zero(quantile: float, expected: float):
+    """Of the errors 1, 2, 3, 4 with the weights 0, 1, 1, 0 the least is 2, the median 2.5 and the largest 3."""
+    value = regression.median_absolute_percentage_error(
+        [1] * 4, [2, 3, 4, 5], quantile=quantile, sample_weight=[0, 1, 1, 0]
+    )
+    assert value == expected
+
+
 def test_a_target_of_zero_has_a_huge_relative_error():
     """Where the target is 0 the relative error is finite and huge, as in scikit-learn; and 0 for the prediction 0."""
     value = regression.median_absolute_percentage_error([0.0], [1.0])

@@ -270,6 +270,6 @@ def _quantile(xp: ModuleType, values: Array, weights: Array, quantile: float) ->
     tolerance = 8 * np.finfo(values.dtype).eps * below[-1:]
     goal = quantile * below[-1:]
     lower = ((below >= goal - tolerance) & (heavy > 0)).argmax(0)
-    above = (below > goal + tolerance) & (heavy > 0)
+    above = below > goal + tolerance
     upper = xp.where(above.any(0), above.argmax(0), lower)
     return sum(xp.take_along_axis(ordered, index[None], 0)[0] for index in (lower, upper)) / 2
