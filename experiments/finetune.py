@@ -25,6 +25,7 @@ from xxnet_jax.pretrained import freeze_through, load_weights
 from xxnet_jax.training import LoopResult, Recipe, Run, run
 
 DEFAULT_RECIPE = "finetune_inception_v3"
+FROZEN_THROUGH = {"inception_v3": "mixed8"}
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,8 @@ class Arguments:
         head_epochs: of the first phase.
         head_optimizer: of the first phase.
         head_learning_rate: of the first phase; by default the optimizer's own.
-        frozen_through: endpoint up to which the second phase leaves everything as it is; None: nothing is frozen.
+        frozen_through: endpoint up to which the second phase leaves everything as it is, or "none"; by default mixed8
+            of Inception v3, as in the notes, and none of other networks.
         deep: whether there is a second phase.
         workdir: folder of both runs; by default runs/RECIPE.
         quiet: print only the results.
@@ -50,7 +52,7 @@ class Arguments:
     head_epochs: int = 10
     head_optimizer: str = "rmsprop"
     head_learning_rate: float | None = None
-    frozen_through: str | None = "mixed8"
+    frozen_through: str | None = None
     deep: bool = True
     workdir: Path | None = None
     quiet: bool = False
@@ -93,11 +95,10 @@ def phases(arguments: Arguments, knobs: dict[str, Any]) -> tuple[Recipe, Recipe]
         steps=None,
         freeze=(*recipe.freeze, freeze_through(recipe.model, **knobs)),
     )
-    if arguments.frozen_through is None:
+    endpoint = arguments.frozen_through or FROZEN_THROUGH.get(recipe.model, "none")
+    if endpoint == "none":
         return first, recipe
-    return first, replace(
-        recipe, freeze=(*recipe.freeze, freeze_through(recipe.model, arguments.frozen_through, **knobs))
-    )
+    return first, replace(recipe, freeze=(*recipe.freeze, freeze_through(recipe.model, endpoint, **knobs)))
 
 
 if __name__ == "__main__":

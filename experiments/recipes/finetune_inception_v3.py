@@ -6,7 +6,7 @@ two modules are trained with it, by SGD at 1e-4 with momentum .9.
     python experiments/finetune.py finetune_inception_v3 --weights imagenet --data folder:PHOTOS
     python experiments/finetune.py finetune_inception_v3 --weights FILE.h5 --data folder:PHOTOS --frozen-through mixed7
 
-Takes what the photographs take: TIME_ON_CPU an image and epoch in the first phase.
+Takes about .15 s an image and epoch on 2 CPU cores, that is 20 minutes for ten epochs of 800 photographs.
 Reaches what is asked of it, on your photographs: 2,303,176 parameters are trained in the first phase, 13,418,056 in the
 second, with 200 classes.
 """

@@ -16,7 +16,7 @@ from PIL import Image
 
 import xxnet_jax as xx
 from xxnet_jax.pretrained import freeze_through, save_weights
-from xxnet_jax.training import Run
+from xxnet_jax.training import Recipe, Run
 
 CLASSES = ["cat", "dog", "fox"]
 
@@ -135,6 +135,23 @@ def test_finetune(weights: Path, photos: Path, tmp_path: Path, call: Any):
     status, output, _ = call(finetune.finetune, *words)
     assert status == 0
     assert output.count("is finished") == 2
+
+
+@pytest.mark.parametrize(
+    ("model", "words", "frozen"),
+    [
+        ("inception_v3", {}, "mixed8"),
+        ("inception_v3", {"frozen_through": "mixed5"}, "mixed5"),
+        ("inception_v3", {"frozen_through": "none"}, None),
+        ("resnet20", {}, None),
+    ],
+)
+def test_what_stays_frozen(model: str, words: dict[str, str], frozen: str | None):
+    """All but the classifier at first, then what stands before the endpoint: the notes' for Inception v3."""
+    arguments = finetune.Arguments(Recipe(model=model), weights="imagenet", **words)  # type: ignore[arg-type]
+    first, second = finetune.phases(arguments, {})
+    assert first.freeze == (freeze_through(model),)
+    assert second.freeze == (() if frozen is None else (freeze_through(model, frozen),))
 
 
 def test_evaluate_weights(weights: Path, photos: Path, tmp_path: Path, call: Any):
