@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from xxnet_jax.arrays import Array, floats, known
+from xxnet_jax.arrays import Array, divide, floats, known
 from xxnet_jax.errors import InvalidArgument
 
 
@@ -48,6 +48,14 @@ def average(xp: ModuleType, values: Array, weights: Array | None, axis: int = 0)
     shape[axis] = values.shape[axis]
     factors = floats(xp, weights).reshape(shape)
     return (xp.where(factors != 0, values, 0) * factors).sum(axis) / factors.sum()
+
+
+def mean_of_known(xp: ModuleType, values: Array, weights: Any = None) -> Array:
+    """Weighted mean of the values that are not NaN, the plain one where all weights are zero; NaN of none."""
+    there = floats(xp, ~xp.isnan(values))
+    counted = there if weights is None else there * floats(xp, weights)
+    counted = xp.where(counted.sum() == 0, there, counted)
+    return divide(xp, (xp.where(there == 1, values, 0) * counted).sum(), counted.sum(), np.nan)
 
 
 def _finite(array: Any) -> bool:

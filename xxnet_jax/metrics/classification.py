@@ -12,12 +12,12 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import Any, Literal, NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
 
 from xxnet_jax.arrays import Array, divide, floats, known, namespace
 from xxnet_jax.errors import InvalidArgument, UnknownName
-from xxnet_jax.metrics.checks import average, check_finite, check_same_length, check_weights
+from xxnet_jax.metrics.checks import average, check_finite, check_same_length, check_weights, mean_of_known
+from xxnet_jax.metrics.labels import bincount, check_labels_in_range, count_pairs, labels_of, places
 
 Average = Literal["binary", "micro", "macro", "weighted", "samples"]
 AVERAGES = ("binary", "micro", "macro", "weighted", "samples")
@@ -149,14 +149,13 @@ def confusion_matrix(
     _check_one_dimension(y_true, y_pred)
     if normalize not in ("true", "pred", "all", None):
         raise UnknownName("normalization", str(normalize), ("true", "pred", "all"))
-    kept = _labels(labels, y_true, y_pred)
+    kept = labels_of(labels, y_true, y_pred)
     number = len(kept)
-    rows, columns = (_places(xp, array, kept) for array in (y_true, y_pred))
+    rows, columns = (places(xp, array, kept) for array in (y_true, y_pred))
     if labels is not None and len(y_true) and known(rows) and not np.any(np.asarray(rows) < number):
         raise InvalidArgument(f"none of the labels {list(labels)[:10]} occurs in y_true")
     inside = (rows < number) & (columns < number)
-    cells = xp.where(inside, rows * number + columns, number * number)
-    matrix = _bincount(xp, cells, number * number + 1, sample_weight)[:-1].reshape(number, number)
+    matrix = count_pairs(xp, rows, columns, (number, number), inside, sample_weight)
     if normalize is None:
         return matrix
     matrix = floats(xp, matrix)
@@ -331,7 +330,7 @@ def scores_of(
     if average is None:
         return precision, recall, score
     weights = {"weighted": tp + fn, "samples": sample_weight}.get(average)
-    return tuple(_mean(xp, values, weights, zero_division) for values in (precision, recall, score))  # type: ignore[return-value]
+    return tuple(mean_of_known(xp, values, weights) for values in (precision, recall, score))  # type: ignore[return-value]
 
 
 def precision_score(y_true: Any, y_pred: Any, *, average: Average | None = "binary", **arguments: Any) -> Array:
@@ -390,7 +389,7 @@ def classification_report(
     """
     _, y_true, y_pred = _pair(y_true, y_pred, sample_weight)
     indicators = y_true.ndim == 2
-    kept = list(range(y_true.shape[1]) if indicators and labels is None else _labels(labels, y_true, y_pred))
+    kept = list(range(y_true.shape[1]) if indicators and labels is None else labels_of(labels, y_true, y_pred))
     names = [str(label) for label in kept] if target_names is None else list(target_names)
     if len(names) != len(kept):
         raise InvalidArgument(f"expected a name for each of the {len(kept)} labels, got {len(names)}: {names[:10]}")
@@ -452,7 +451,7 @@ def log_loss(
     check_finite(y_prob=y_prob)
     if y_prob.ndim == 1:
         y_prob = xp.stack([1 - y_prob, y_prob], 1)
-    kept = _labels(None if labels is None else np.unique(np.asarray(labels)), y_true, y_true)
+    kept = labels_of(None if labels is None else np.unique(np.asarray(labels)), y_true, y_true)
     if len(kept) < 2:
         raise InvalidArgument(f"y_true has the one label {kept[0]}: give all labels as `labels`")
     if y_prob.shape != (len(y_true), len(kept)):
@@ -460,11 +459,11 @@ def log_loss(
             f"expected probabilities of shape {(len(y_true), len(kept))}, a column for each label, got {y_prob.shape}"
         )
     _check_probabilities(y_prob)
-    places = _places(xp, y_true, kept)
-    if known(places) and np.any(np.asarray(places) == len(kept)):
+    columns = places(xp, y_true, kept)
+    if known(columns) and np.any(np.asarray(columns) == len(kept)):
         raise InvalidArgument(f"y_true has labels that are not in {list(kept)[:10]}")
     step = np.finfo(y_prob.dtype).eps
-    chosen = xp.take_along_axis(xp.clip(y_prob, step, 1 - step), places[:, None], 1)[:, 0]
+    chosen = xp.take_along_axis(xp.clip(y_prob, step, 1 - step), columns[:, None], 1)[:, 0]
     losses = -xp.log(chosen)
     if normalize:
         return average(xp, losses, sample_weight)
@@ -484,14 +483,6 @@ def _check_probabilities(y_prob: Array) -> None:
 
 
 # --- What they share --------------------------------------------------------------------------------------------------
-
-
-def check_labels_in_range(labels: Any, classes: int) -> None:
-    """Raise InvalidArgument for a label that is not in 0 .. classes - 1, where the values are known."""
-    if known(labels) and len(labels):
-        values = np.asarray(labels)
-        if values.min() < 0 or values.max() >= classes:
-            raise InvalidArgument(f"expected labels in 0..{classes - 1}, got {values.min()} .. {values.max()}")
 
 
 def _pair(y_true: Any, y_pred: Any, sample_weight: Any, *, empty: bool = False) -> tuple[ModuleType, Array, Array]:
@@ -514,37 +505,6 @@ def _check_one_dimension(y_true: Array, y_pred: Array) -> None:
         raise InvalidArgument(f"expected labels [n], got indicators {y_true.shape}: see multilabel_confusion_matrix")
 
 
-def _labels(labels: Any, y_true: Array, y_pred: Array) -> np.ndarray:
-    """The labels that are looked at, in their order."""
-    if labels is None:
-        if not known(y_true, y_pred):
-            raise InvalidArgument("a traced function needs `labels`: the shape of the result depends on them")
-        return np.unique(np.concatenate([np.asarray(y_true).ravel(), np.asarray(y_pred).ravel()]))
-    kept = np.asarray(labels)
-    if kept.size == 0:
-        raise InvalidArgument("there are no labels: give at least one, or None for those that occur")
-    return kept
-
-
-def _places(xp: ModuleType, values: Array, labels: np.ndarray) -> Array:
-    """The place of each value in `labels`, and their number for others, int [n]."""
-    order = np.argsort(labels, kind="stable")
-    ordered = xp.asarray(labels[order])
-    found = xp.clip(xp.searchsorted(ordered, values), 0, len(labels) - 1)
-    return xp.where(ordered[found] == values, xp.asarray(order)[found], len(labels))
-
-
-def _bincount(xp: ModuleType, cells: Array, number: int, weights: Any) -> Array:
-    """Sum of the weights in each of `number` cells; of integers in integers."""
-    if xp is jnp:
-        return jnp.bincount(cells, None if weights is None else jnp.asarray(weights), length=number)
-    if weights is None:
-        return np.bincount(cells, minlength=number)
-    weights = np.asarray(weights)
-    sums = np.bincount(cells, weights, minlength=number)
-    return sums.astype(np.int64) if weights.dtype.kind in "iub" else sums
-
-
 def _counts(
     xp: ModuleType, y_true: Array, y_pred: Array, labels: Any, sample_weight: Any, samplewise: bool = False
 ) -> Counts:
@@ -553,12 +513,13 @@ def _counts(
         return _indicator_counts(xp, y_true, y_pred, labels, sample_weight, samplewise)
     if samplewise:
         raise InvalidArgument(f"counts of each example need indicators [n, labels], got labels {y_true.shape}")
-    kept = _labels(labels, y_true, y_pred)
+    kept = labels_of(labels, y_true, y_pred)
     number = len(kept)
-    rows, columns = (_places(xp, array, kept) for array in (y_true, y_pred))
+    rows, columns = (places(xp, array, kept) for array in (y_true, y_pred))
+    there, named = rows < number, columns < number
     true, predicted, both = (
-        _bincount(xp, cells, number + 1, sample_weight)[:-1]
-        for cells in (rows, columns, xp.where(rows == columns, rows, number))
+        bincount(xp, cells, number, counted, sample_weight)
+        for cells, counted in ((rows, there), (columns, named), (rows, there & (rows == columns)))
     )
     total = len(y_true) if sample_weight is None else xp.asarray(sample_weight).sum()
     return Counts(both, predicted - both, true - both, total - true - predicted + both)
@@ -594,11 +555,3 @@ def _binary_label(y_true: Array, y_pred: Array, pos_label: Any) -> list[Any]:
         if len(present) == 2 and pos_label not in present:
             raise InvalidArgument(f"pos_label {pos_label!r} is none of the labels {present.tolist()}")
     return [pos_label]
-
-
-def _mean(xp: ModuleType, values: Array, weights: Any, zero_division: float) -> Array:
-    """Weighted mean of the values that are not NaN; the plain one where all weights are zero."""
-    there = floats(xp, ~xp.isnan(values))
-    counted = there if weights is None else there * floats(xp, weights)
-    counted = xp.where(counted.sum() == 0, there, counted)
-    return divide(xp, (xp.where(there == 1, values, 0) * counted).sum(), counted.sum(), zero_division)

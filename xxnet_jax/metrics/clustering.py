@@ -20,6 +20,7 @@ from xxnet_jax.arrays import Array, as_array, divide, floats, known, namespace, 
 from xxnet_jax.errors import InvalidArgument, UnknownName
 from xxnet_jax.metrics.checks import check_finite, check_same_length
 from xxnet_jax.metrics.distances import over_pairs
+from xxnet_jax.metrics.labels import count_pairs
 
 AVERAGES: dict[str, Callable[[ModuleType, Array, Array], Array]] = {
     "arithmetic": lambda xp, a, b: (a + b) / 2,
@@ -45,9 +46,7 @@ def contingency_matrix(labels_true: Any, labels_pred: Any, *, num_labels: int | 
     check_same_length(labels_true=labels_true, labels_pred=labels_pred)
     classes, rows = _encoded(xp, "labels_true", labels_true, num_labels)
     clusters, columns = _encoded(xp, "labels_pred", labels_pred, num_labels)
-    if xp is np:
-        return np.bincount(classes * columns + clusters, minlength=rows * columns).reshape(rows, columns)
-    return jnp.zeros((rows, columns), jnp.int32).at[classes, clusters].add(1)
+    return count_pairs(xp, classes, clusters, (rows, columns))
 
 
 def rand_score(labels_true: Any, labels_pred: Any, *, num_labels: int | None = None) -> Array:

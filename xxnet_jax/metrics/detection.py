@@ -15,6 +15,7 @@ import numpy as np
 from xxnet_jax.arrays import Array, divide, floats, known, namespace
 from xxnet_jax.boxes import area, shape_iou
 from xxnet_jax.errors import InvalidArgument
+from xxnet_jax.metrics.checks import mean_of_known
 from xxnet_jax.metrics.matching import (
     Detections,
     DetectionTable,
@@ -79,7 +80,7 @@ class VOCResult:
     @property
     def mean_average_precision(self) -> float:
         """Over the classes with objects; NaN if there are none."""
-        return _mean(self.average_precision)
+        return float(mean_of_known(np, self.average_precision))
 
 
 def voc_average_precision(
@@ -212,7 +213,7 @@ class COCOResult:
     @property
     def mean_average_precision(self) -> float:
         """COCO's "AP": over all thresholds and the classes with objects."""
-        return _mean(self.average_precision())
+        return float(mean_of_known(np, self.average_precision()))
 
     @property
     def summary(self) -> dict[str, float]:
@@ -228,7 +229,7 @@ class COCOResult:
             **{f"AR{most}": self.average_recall(most) for most in self.max_detections},
             **{f"AR_{area}": self.average_recall(area=area) for area in self.areas[1:]},
         }
-        return {name: _mean(value) for name, value in values.items()}
+        return {name: float(mean_of_known(np, value)) for name, value in values.items()}
 
     def _area(self, name: str | None) -> int:
         if name is None:
@@ -386,7 +387,7 @@ class ErrorBreakdown:
     @property
     def mean(self) -> dict[str, float]:
         """Error -> fraction, the mean over classes, as in the figure of YOLO's paper."""
-        return {name: _mean(column) for name, column in zip(ERRORS, self.fractions.T, strict=True)}
+        return {name: float(mean_of_known(np, column)) for name, column in zip(ERRORS, self.fractions.T, strict=True)}
 
 
 def error_breakdown(
@@ -526,12 +527,6 @@ def _rows_of_classes(found: DetectionTable, num_classes: int) -> list[slice]:
     """Where each class lies in a table in order of classes."""
     edges = np.searchsorted(found.labels, np.arange(num_classes + 1)).tolist()
     return [slice(start, stop) for start, stop in itertools.pairwise(edges)]
-
-
-def _mean(values: np.ndarray) -> float:
-    """Without NaN; NaN of nothing."""
-    some = values[~np.isnan(values)]
-    return float(some.mean()) if len(some) else float("nan")
 
 
 def _check_threshold(iou_threshold: float) -> None:

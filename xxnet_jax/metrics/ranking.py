@@ -16,7 +16,7 @@ import numpy as np
 from xxnet_jax.arrays import Array, divide, floats, known, namespace
 from xxnet_jax.errors import InvalidArgument, UnknownName
 from xxnet_jax.metrics.checks import average, check_finite, check_same_length, check_weights
-from xxnet_jax.metrics.classification import check_labels_in_range
+from xxnet_jax.metrics.labels import check_labels_in_range
 
 Averaging = Literal["micro", "macro", "weighted", "samples"]
 AVERAGINGS = ("micro", "macro", "weighted", "samples")

@@ -13,6 +13,8 @@ import numpy as np
 
 from xxnet_jax.arrays import Array, divide, floats, known, namespace
 from xxnet_jax.errors import InvalidArgument
+from xxnet_jax.metrics.checks import mean_of_known
+from xxnet_jax.metrics.labels import count_pairs
 
 
 def segmentation_confusion(labels: Any, predictions: Any, num_classes: int, ignore: int | None = 255) -> Array:
@@ -48,10 +50,8 @@ def segmentation_confusion(labels: Any, predictions: Any, num_classes: int, igno
             f"a class is out of range: labels are {_range(labels[counted])}, predictions "
             f"{_range(predictions[counted])}, expected 0 to {num_classes - 1}, or {ignore} for labels that do not count"
         )
-    cells = num_classes * num_classes
-    cell = xp.where(counted & valid, labels * num_classes + predictions, cells).ravel()
-    counts = np.bincount(cell, minlength=cells + 1) if xp is np else jnp.bincount(cell, length=cells + 1)
-    return counts[:cells].reshape(num_classes, num_classes)
+    shape = (num_classes, num_classes)
+    return count_pairs(xp, labels.ravel(), predictions.ravel(), shape, (counted & valid).ravel())
 
 
 class SegmentationScores(NamedTuple):
@@ -100,17 +100,12 @@ def segmentation_scores(confusion: Any, *, absent: float = float("nan")) -> Segm
     accuracy, iou = divide(xp, right, true, absent), divide(xp, right, union, absent)
     return SegmentationScores(
         pixel_accuracy=divide(xp, right.sum(), total, np.nan),
-        mean_accuracy=_mean_of_known(xp, accuracy),
-        mean_iou=_mean_of_known(xp, iou),
+        mean_accuracy=mean_of_known(xp, accuracy),
+        mean_iou=mean_of_known(xp, iou),
         frequency_weighted_iou=divide(xp, (true * divide(xp, right, union, 0)).sum(), total, np.nan),
         accuracy=accuracy,
         iou=iou,
     )
-
-
-def _mean_of_known(xp: Any, values: Array) -> Array:
-    some = ~xp.isnan(values)
-    return divide(xp, xp.where(some, values, 0).sum(), some.sum(), np.nan)
 
 
 def _range(values: Array) -> str:

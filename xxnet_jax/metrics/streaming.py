@@ -23,6 +23,7 @@ from jax.typing import ArrayLike
 
 from xxnet_jax.errors import InvalidArgument, UnknownName
 from xxnet_jax.metrics.classification import Counts, correlation_of, counts_of, label_ranks, scores_of
+from xxnet_jax.metrics.labels import bincount, count_pairs
 from xxnet_jax.metrics.ranking import average_precision, roc_auc
 from xxnet_jax.precision import at_least_float32
 
@@ -137,9 +138,7 @@ class Confusion(StreamingMetric):
         return jnp.zeros((self.num_classes, self.num_classes), jnp.int32)
 
     def count(self, logits: jax.Array, labels: jax.Array, mask: jax.Array) -> jax.Array:
-        cells = labels * self.num_classes + jnp.argmax(logits, -1)
-        counts = jnp.bincount(jnp.where(mask, cells, self.num_classes**2), length=self.num_classes**2 + 1)
-        return counts[:-1].reshape(self.num_classes, self.num_classes)
+        return count_pairs(jnp, labels, jnp.argmax(logits, -1), (self.num_classes, self.num_classes), mask)
 
     def result(self, state: Any) -> dict[str, Any]:
         return {name: OF_CONFUSION[name](np.asarray(state)) for name in self.figures}
@@ -198,9 +197,9 @@ class ScoreHistogram(StreamingMetric):
         places = jnp.clip(places, 0, self.bins - 1).astype(jnp.int32)
         number = jnp.arange(len(self.classes))[None]
         cells = 2 * (number * self.bins + places) + (labels[:, None] == number + self.classes.start)
-        size = len(self.classes) * self.bins * 2
-        counts = jnp.bincount(jnp.where(mask[:, None], cells, size).ravel(), length=size + 1)
-        return counts[:-1].reshape(-1, self.bins, 2)
+        counted = jnp.broadcast_to(mask[:, None], cells.shape)
+        counts = bincount(jnp, cells.ravel(), len(self.classes) * self.bins * 2, counted.ravel())
+        return counts.reshape(-1, self.bins, 2)
 
     def result(self, state: Any) -> dict[str, Any]:
         return {name: OF_SCORES[name](np.asarray(state)) for name in self.figures}
