@@ -19,6 +19,7 @@ import tyro
 from script import counted, main
 
 from xxnet_jax.data import PREPROCESSING, open_source, read_image
+from xxnet_jax.data.images import padded
 from xxnet_jax.errors import InvalidArgument, UnknownName
 from xxnet_jax.files import write_atomically
 from xxnet_jax.models import model_info
@@ -67,8 +68,8 @@ def evaluate_weights() -> int:
     top = min(5, len(network.classes) - 1)
     hits = np.zeros(2, int)
     for images, labels in counted(batches(examples, arguments.batch_size), count, arguments.batch_size):
-        padded = images + images[:1] * (min(arguments.batch_size, count) - len(images))  # so it is compiled once
-        ranking = np.argsort(-network.logits(padded)[: len(images)], axis=1, kind="stable")
+        logits = network.logits(padded(images, min(arguments.batch_size, count)))
+        ranking = np.argsort(-logits[: len(images)], axis=1, kind="stable")
         found = ranking == np.array(labels)[:, None]
         hits += found[:, 0].sum(), found[:, :top].any(axis=1).sum()
     result = {

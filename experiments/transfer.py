@@ -21,6 +21,7 @@ import tyro
 from script import counted, main
 
 from xxnet_jax.data import read_image
+from xxnet_jax.data.images import padded
 from xxnet_jax.errors import InvalidArgument
 from xxnet_jax.files import write_atomically
 from xxnet_jax.pretrained import FeatureExtractor, image_files
@@ -104,7 +105,7 @@ def described(
     starts = range(0, len(files), arguments.batch_size)
     for first in counted(starts, len(files), arguments.batch_size, folder.name):
         batch = [read_image(path, extractor.channels) for path in files[first : first + arguments.batch_size]]
-        full = batch + batch[:1] * (min(arguments.batch_size, len(files)) - len(batch))
+        full = padded(batch, min(arguments.batch_size, len(files)))
         descriptors.append(extractor.dense(full, arguments.scales, combine=arguments.combine)[: len(batch)])
     return np.concatenate(descriptors), np.array([classes.index(owner) for owner in owners])
 

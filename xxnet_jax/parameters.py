@@ -1,11 +1,19 @@
-"""Parameters by path: regular expressions on paths such as "F6/kernel"."""
+"""Parameters by path, with regular expressions on paths such as "F6/kernel"; variables as shapes alone."""
 
 import re
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+from flax import linen as nn
 
 from xxnet_jax.errors import InvalidArgument
+
+
+def abstract_variables(model: nn.Module, input_shape: tuple[int, int, int]) -> tuple[Any, jax.ShapeDtypeStruct]:
+    """Shapes and dtypes of the variables of a network, and of an image [1, height, width, channels]; nothing is run."""
+    images = jax.ShapeDtypeStruct((1, *input_shape), jnp.float32)
+    return jax.eval_shape(lambda x: model.init(jax.random.key(0), x, train=False), images), images
 
 
 def parameter_paths(params: Any) -> Any:

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from flax import linen as nn
 
 from xxnet_jax.models.backend import plain_operations
+from xxnet_jax.parameters import abstract_variables
 
 
 def count_macs(model: nn.Module, input_shape: tuple[int, int, int]) -> int:
@@ -21,8 +21,7 @@ def count_macs(model: nn.Module, input_shape: tuple[int, int, int]) -> int:
         model: takes images [batch, height, width, channels] and the keyword `train`.
         input_shape: (height, width, channels).
     """
-    images = jax.ShapeDtypeStruct((1, *input_shape), jnp.float32)
-    variables = jax.eval_shape(lambda key, x: model.init(key, x, train=False), jax.random.key(0), images)
+    variables, images = abstract_variables(model, input_shape)
     with plain_operations():
         traced = jax.make_jaxpr(lambda v, x: model.apply(v, x, train=False))(variables, images)
     return _macs_of(traced.jaxpr)

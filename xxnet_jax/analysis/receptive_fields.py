@@ -21,6 +21,7 @@ from flax import linen as nn
 from xxnet_jax.errors import InvalidArgument, UnknownName
 from xxnet_jax.models import Network, create_model, model_info
 from xxnet_jax.models.backend import plain_operations
+from xxnet_jax.parameters import abstract_variables
 
 OUTPUT = "output"  # the name of what a model returns
 
@@ -156,7 +157,8 @@ def effective_receptive_field(
     Returns:
         float32 [height, width].
     """
-    _endpoint_names(model, endpoint, images.shape[1:])
+    height, width, channels = images.shape[1:]
+    _graph_of(model, (height, width, channels)).output(endpoint)  # an unknown endpoint is named before anything runs
     gradient = _gradient(model, endpoint)(variables, images, jnp.asarray(unit))  # type: ignore[arg-type]
     strength = np.abs(np.asarray(gradient)).sum(-1).mean(0)
     return strength / max(strength.max(), np.finfo(np.float32).tiny)
@@ -174,10 +176,6 @@ def _gradient(model: Network, endpoint: str) -> Callable[..., jax.Array]:
         return (value * signs).sum()
 
     return jax.jit(lambda variables, images, unit: jax.grad(response)(images, variables, unit))
-
-
-def _endpoint_names(model: nn.Module, endpoint: str, input_shape: Sequence[int]) -> None:
-    _graph_of(model, tuple(input_shape)).output(endpoint)  # type: ignore[arg-type]
 
 
 def _one(graph: "Graph", endpoint: str) -> ReceptiveField:
@@ -504,9 +502,7 @@ def _graph_of(model_or_name: nn.Module | str, input_shape: tuple[int, int, int] 
 
 @functools.lru_cache(maxsize=8)
 def _traced(model: nn.Module, input_shape: tuple[int, int, int]) -> Graph:
-    images = jax.ShapeDtypeStruct((1, *input_shape), jnp.float32)
-    variables = jax.eval_shape(lambda x: model.init(jax.random.key(0), x, train=False), images)
-
+    variables, images = abstract_variables(model, input_shape)
     names: list[str] = []
 
     def activations(images: jax.Array, variables: Any) -> list[Any]:

@@ -61,6 +61,11 @@ def with_channels(image: np.ndarray, channels: int) -> np.ndarray:
     raise InvalidArgument(f"cannot make {channels} channels of an image with {have}")
 
 
+def padded(images: list[np.ndarray], number: int) -> list[np.ndarray]:
+    """As many images as all batches have, by repeats of the first: so that what is compiled sees one shape."""
+    return images + images[:1] * (number - len(images))
+
+
 def fit_image(image: np.ndarray, height: int, width: int, fit: Fit = "resize") -> np.ndarray:
     """uint8 [*, *, channels] as uint8 [height, width, channels].
 

@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 import flax.traverse_util
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from xxnet_jax.errors import InvalidArgument
 from xxnet_jax.models import create_model, model_info
 from xxnet_jax.models.layers import Network
+from xxnet_jax.parameters import abstract_variables
 from xxnet_jax.pretrained.keras_names import KERAS
 from xxnet_jax.pretrained.names import Names, Table, renamer
 from xxnet_jax.pretrained.readers import OURS, Weights
@@ -64,8 +64,7 @@ def variables_from(weights: Weights, name: str, num_classes: int | Literal["publ
 
 def shapes_of(model: Network, name: str) -> dict[str, tuple[int, ...]]:
     """The shape of each variable at the nominal size of images; nothing is computed."""
-    images = jax.ShapeDtypeStruct((1, *model_info(name).input_shape), jnp.float32)
-    variables = jax.eval_shape(lambda images: model.init(jax.random.key(0), images, train=False), images)
+    variables, _ = abstract_variables(model, model_info(name).input_shape)
     flat: dict[str, Any] = dict(flax.traverse_util.flatten_dict(dict(variables), sep="/"))
     return {path: leaf.shape for path, leaf in flat.items() if path.startswith(("params/", "batch_stats/"))}
 

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from xxnet_jax.data.images import IMAGE_SUFFIXES, read_image, squares
+from xxnet_jax.data.images import IMAGE_SUFFIXES, padded, read_image, squares
 from xxnet_jax.data.preprocessing import preprocess as to_inputs
 from xxnet_jax.errors import InvalidArgument, MissingData, UnknownName
 from xxnet_jax.files import write_atomically
@@ -67,8 +67,7 @@ class FeatureExtractor:
         """
         for first in range(0, len(files), batch_size):
             batch = [read_image(path, self.channels) for path in files[first : first + batch_size]]
-            padded = batch + batch[:1] * (min(batch_size, len(files)) - len(batch))  # so it is compiled once
-            yield self(padded)[: len(batch)]
+            yield self(padded(batch, min(batch_size, len(files))))[: len(batch)]
 
     def dense(
         self, images: Sequence[np.ndarray], scales: Sequence[int], *, combine: Combine = "concatenate"

@@ -6,9 +6,9 @@ from typing import Any
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 
 from xxnet_jax.models.layers import ConvUnit, Network
+from xxnet_jax.parameters import abstract_variables
 
 # Their pattern -> our paths. A field of one letter stands for a number, one of more letters for a word, and numbers may
 # be added to: "layer{s}.{b}.conv{i}" -> "conv{s+1}_block{b+1}_{i}/conv". The first pattern that fits is taken.
@@ -61,9 +61,8 @@ def convolutions(model: Network) -> list[str]:
             paths.append("/".join(context.module.path))
         return next_function(*arguments, **keywords)
 
+    side = model.smallest_input()
+    variables, images = abstract_variables(model, (side, side, 3))
     with nn.intercept_methods(listen):
-        images = jax.ShapeDtypeStruct((1, *[model.smallest_input()] * 2, 3), jnp.float32)
-        variables = jax.eval_shape(lambda images: model.init(jax.random.key(0), images, train=False), images)
-        paths.clear()  # making the parameters also runs auxiliary heads
         jax.eval_shape(lambda variables, images: model.apply(variables, images, train=False), variables, images)
     return paths
