@@ -4,11 +4,9 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-import jax
 from flax import linen as nn
 
-from xxnet_jax.models.backend import plain_operations
-from xxnet_jax.parameters import abstract_variables
+from xxnet_jax.analysis.program import traced_network
 
 
 def count_macs(model: nn.Module, input_shape: tuple[int, int, int]) -> int:
@@ -21,17 +19,12 @@ def count_macs(model: nn.Module, input_shape: tuple[int, int, int]) -> int:
         model: takes images [batch, height, width, channels] and the keyword `train`.
         input_shape: (height, width, channels).
     """
-    variables, images = abstract_variables(model, input_shape)
-    with plain_operations():
-        traced = jax.make_jaxpr(lambda v, x: model.apply(v, x, train=False))(variables, images)
-    return _macs_of(traced.jaxpr)
+    program, _ = traced_network(model, input_shape)
+    return sum(macs_of_equation(operation.equation) for operation in program.operations)
 
 
-def _macs_of(jaxpr: Any) -> int:
-    return sum(_macs_of_equation(equation) for equation in jaxpr.eqns)
-
-
-def _macs_of_equation(equation: Any) -> int:
+def macs_of_equation(equation: Any) -> int:
+    """Multiply-accumulates of an equation of a jaxpr."""
     match equation.primitive.name:
         case "conv_general_dilated":
             output, kernel = equation.outvars[0].aval, equation.invars[1].aval
@@ -43,7 +36,8 @@ def _macs_of_equation(equation: Any) -> int:
             return equation.outvars[0].aval.size * math.prod(left.shape[axis] for axis in contracted)
         case _:
             times = equation.params.get("length", 1) if equation.primitive.name == "scan" else 1
-            return times * sum(_macs_of(inner) for inner in _inner(equation.params.values()))
+            inside = (inner for jaxpr in _inner(equation.params.values()) for inner in jaxpr.eqns)
+            return times * sum(map(macs_of_equation, inside))
 
 
 def _inner(values: Any) -> Iterator[Any]:

@@ -9,7 +9,7 @@ Coordinates are those of the notes: a pixel is 1 wide, and the centre of the fir
 
 import functools
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -18,12 +18,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from xxnet_jax.analysis.program import OUTPUT, network_of, traced_network
 from xxnet_jax.errors import InvalidArgument, UnknownName
-from xxnet_jax.models import Network, create_model, model_info
-from xxnet_jax.models.backend import plain_operations
-from xxnet_jax.parameters import abstract_variables
-
-OUTPUT = "output"  # the name of what a model returns
+from xxnet_jax.models import Network
 
 
 class Extent(NamedTuple):
@@ -490,78 +487,29 @@ def _check_known(operation: Operation) -> None:
 
 
 def _graph_of(model_or_name: nn.Module | str, input_shape: tuple[int, int, int] | None) -> Graph:
-    if isinstance(model_or_name, str):
-        input_shape = input_shape or model_info(model_or_name).input_shape
-        model_or_name = create_model(model_or_name)
-    if input_shape is None:
-        raise InvalidArgument(
-            "give input_shape, (height, width, channels): only registered names have one of their own"
-        )
-    return _traced(model_or_name, tuple(input_shape))
+    return _traced(*network_of(model_or_name, input_shape))
 
 
 @functools.lru_cache(maxsize=8)
 def _traced(model: nn.Module, input_shape: tuple[int, int, int]) -> Graph:
-    variables, images = abstract_variables(model, input_shape)
-    names: list[str] = []
-
-    def activations(images: jax.Array, variables: Any) -> list[Any]:
-        result: Any = model.apply(variables, images, train=False, mutable=["intermediates"])
-        output, state = result
-        published = state.get("intermediates", {}).get("endpoints", {})
-        names[:] = [*published, OUTPUT]
-        return [*published.values(), output]
-
-    with plain_operations():
-        closed = jax.make_jaxpr(activations)(images, variables)
-    graph = graph_of_jaxpr(closed.jaxpr, input_shape)
-    graph.outputs = dict(zip(names, graph.outputs.values(), strict=True))
-    return graph
-
-
-def graph_of_jaxpr(jaxpr: Any, input_shape: tuple[int, int, int]) -> Graph:
-    """The operations of a jaxpr whose first argument is the image, those of functions that it calls in their place."""
+    program, endpoints = traced_network(model, input_shape)
     graph = Graph(input_shape[:2])
     graph.shapes[0], graph.axes[0] = (1, *input_shape), (1, 2)
-    arrays: list[int | None] = [0, *[None] * (len(jaxpr.invars) - 1)]
-    graph.outputs = {str(i): number for i, number in enumerate(_inlined(graph, jaxpr, arrays))}
-    return graph
-
-
-def _inlined(graph: Graph, jaxpr: Any, arguments: Iterable[int | None]) -> list[int | None]:
-    """Append what a jaxpr does; the arrays that it returns."""
-    arrays: dict[Any, int | None] = dict(zip(jaxpr.invars, arguments, strict=True))
-
-    def number(variable: Any) -> int | None:
-        return None if hasattr(variable, "val") else arrays.get(variable)  # a literal, or a constant
-
-    for equation in jaxpr.eqns:
-        inputs = [number(variable) for variable in equation.invars]
-        if all(array is None for array in inputs):
+    arrays: dict[int | None, int] = {program.arguments[0]: 0}  # those that depend on the image
+    for equation, inputs, outputs, _ in program.operations:
+        numbers = [arrays.get(array) for array in inputs]
+        if all(number is None for number in numbers):
             continue
-        called = _called(equation)
-        if called is not None:
-            arrays |= zip(equation.outvars, _inlined(graph, called, inputs[-len(called.invars) :]), strict=True)
-            continue
-        output = equation.outvars[0]
         operation = Operation(
             equation.primitive.name,
             equation.params,
-            inputs,
+            numbers,
             [variable.aval.shape for variable in equation.invars],
             len(graph.shapes),
-            output.aval.shape,
+            equation.outvars[0].aval.shape,
         )
         _check_known(operation)
         graph.add(operation)
-        arrays |= dict.fromkeys(equation.outvars, operation.output)
-    return [number(variable) for variable in jaxpr.outvars]
-
-
-def _called(equation: Any) -> Any:
-    """The jaxpr of a function that an equation calls."""
-    for name in ("jaxpr", "call_jaxpr", "fun_jaxpr"):
-        if name in equation.params:
-            inner = equation.params[name]
-            return getattr(inner, "jaxpr", inner)
-    return None
+        arrays |= dict.fromkeys(outputs, operation.output)
+    graph.outputs = {name: arrays.get(array) for name, array in endpoints.items()}
+    return graph

@@ -345,6 +345,7 @@ class ConvUnit(nn.Module):
         return x
 
 
+@jax.named_scope("local_response_norm")
 def local_response_norm(x: jax.Array, radius: int, bias: float, alpha: float, beta: float) -> jax.Array:
     """x / (bias + alpha * sum of x^2 over the channels at most `radius` away)^beta, [batch, height, width, channels].
 
