@@ -17,19 +17,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import tyro
 from measuring import OURS, results, rounded, show
 from rich.progress import track
 from script import compilation_cache, main
 
 import xxnet_jax as xx
-from xxnet_jax.losses import classification_loss
 from xxnet_jax.models import Network
 from xxnet_jax.models.backend import plain_operations
 from xxnet_jax.training.recipe import KnobValue
-from xxnet_jax.training.state import abstract_state
-from xxnet_jax.training.step import make_train_step
+from xxnet_jax.training.step import lowered_train_step
 
 LARGEST = ("resnet50", "densenet201", "nasnet_large")
 
@@ -67,18 +64,11 @@ class Cost(NamedTuple):
 def step_cost(model: Network, batch_size: int, image_shape: tuple[int, int, int]) -> Cost:
     """The cost of the training step of a network, before it runs."""
     tx = xx.create_optimizer("momentum", learning_rate=0.1)
-    batch = {
-        "image": jax.ShapeDtypeStruct((batch_size, *image_shape), jnp.float32),
-        "label": jax.ShapeDtypeStruct((batch_size,), jnp.int32),
-        "mask": jax.ShapeDtypeStruct((batch_size,), jnp.bool_),
-    }
-    state = abstract_state(model, tx, image_shape)
 
     def start() -> tuple[float, float, Any]:
         jax.clear_caches()
-        step = jax.jit(make_train_step(model, tx, classification_loss()), donate_argnums=0)
         began = time.perf_counter()
-        lowered = step.lower(state, batch)
+        lowered = lowered_train_step(model, tx, image_shape, batch_size)
         traced = time.perf_counter()
         compiled = lowered.compile()
         return traced - began, time.perf_counter() - traced, compiled.memory_analysis()

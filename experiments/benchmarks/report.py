@@ -33,6 +33,8 @@ before it. {RATIO}""",
     "input": f"""Files to shuffled batches of uint8 on the host. {RATIO}""",
     "compile": """Seconds to trace and to compile a training step, and to start again with the compilation cache that
 the scripts have on by default; memory of intermediate values.""",
+    "memory": """The peak of memory of a training step: `ratio` is what `training_memory` predicts in parts of what XLA
+plans for the compiled step.""",
     "metrics": f"""A million examples: labels of 100 classes, or scores of two. {RATIO}""",
     "detection_metrics": f"""COCO's twelve numbers of random boxes that lie in memory, a detection for each
 object. {RATIO}""",

@@ -107,7 +107,9 @@ def test_bytes():
     assert format_bytes(0) == "0 B"
 
 
-@pytest.mark.parametrize(("text", "size"), [("16GiB", 2**34), ("1.5 gb", 1_500_000_000), ("4096", 4096), ("1e3KB", 10**6)])
+@pytest.mark.parametrize(
+    ("text", "size"), [("16GiB", 2**34), ("1.5 gb", 1_500_000_000), ("4096", 4096), ("1e3KB", 10**6)]
+)
 def test_parse_bytes(text: str, size: int):
     assert parse_bytes(text) == size
 

@@ -87,36 +87,30 @@ class Summary:
         return self.training_memory.total
 
     def __str__(self) -> str:
-        head = ("layer", "kind", "output", "parameters", "MACs", "activations")
-        cells = [
-            (
-                row.name,
-                row.kind,
-                shape_text(row.output_shape),
-                *numbers_of(row.parameters, row.macs, row.activation_bytes),
-            )
-            for row in self.rows
-        ]
-        total = ("total", "", "", *numbers_of(self.parameters, self.macs, self.activation_bytes))
-        widths = [max(map(len, column)) for column in zip(head, *cells, total, strict=True)]
+        total = Row("total", "", (), self.parameters, self.macs, self.activation_bytes)
+        cells = [cells_of(row) for row in (*self.rows, total)]
+        widths = [max(map(len, column)) for column in zip(HEAD, *cells, strict=True)]
         line = "-" * (sum(widths) + 2 * (len(widths) - 1))
 
         def text(row: tuple[str, ...]) -> str:
-            left = [cell.ljust(width) for cell, width in zip(row[:3], widths, strict=False)]
-            right = [cell.rjust(width) for cell, width in zip(row[3:], widths[3:], strict=True)]
-            return "  ".join([*left, *right]).rstrip()
+            aligned = (
+                cell.rjust(width) if column in NUMBERS else cell.ljust(width)
+                for column, cell, width in zip(HEAD, row, widths, strict=True)
+            )
+            return "  ".join(aligned).rstrip()
 
-        return "\n".join([text(head), line, *map(text, cells), line, text(total)])
-
-
-def shape_text(shape: tuple[int, ...]) -> str:
-    """Such as 8x55x55x96."""
-    return "x".join(map(str, shape))
+        *layers, last = map(text, cells)
+        return "\n".join([text(HEAD), line, *layers, line, last])
 
 
-def numbers_of(parameters: int, macs: int, activation_bytes: int) -> tuple[str, str, str]:
-    """As the table shows them."""
-    return f"{parameters:,}", f"{macs:,}", format_bytes(activation_bytes)
+HEAD = ("layer", "kind", "output", "parameters", "MACs", "activations")
+NUMBERS = HEAD[3:]
+
+
+def cells_of(row: Row) -> tuple[str, ...]:
+    """A layer as people read it, in the order of `HEAD`."""
+    shape = "x".join(map(str, row.output_shape))
+    return row.name, row.kind, shape, f"{row.parameters:,}", f"{row.macs:,}", format_bytes(row.activation_bytes)
 
 
 def summarize(

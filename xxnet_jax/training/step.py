@@ -9,13 +9,13 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from xxnet_jax.losses import Batch, LossFn, Metrics, Outputs
+from xxnet_jax.losses import Batch, LossFn, Metrics, Outputs, classification_loss
 from xxnet_jax.metrics import Mean, StreamingMetric
 from xxnet_jax.models import Network
 from xxnet_jax.models.normalization import WHOLE_BATCH, BatchNormScope, batch_norm_scope
 from xxnet_jax.precision import all_finite
 from xxnet_jax.training.dispatch import fold, micro_batches
-from xxnet_jax.training.state import EvalStep, TrainState, TrainStep, update_average
+from xxnet_jax.training.state import EvalStep, TrainState, TrainStep, abstract_state, update_average
 
 
 def make_train_step(
@@ -149,3 +149,19 @@ def make_eval_step(
         return means, counts
 
     return eval_step
+
+
+def lowered_train_step(
+    model: Network, tx: optax.GradientTransformation, image_shape: tuple[int, int, int], batch_size: int
+) -> jax.stages.Lowered:
+    """The training step of a classifier with cross-entropy, traced for images [batch, height, width, channels].
+
+    Nothing is computed, and no parameter is made; `.compile()` gives the step, to which the state is donated.
+    """
+    batch = {
+        "image": jax.ShapeDtypeStruct((batch_size, *image_shape), jnp.float32),
+        "label": jax.ShapeDtypeStruct((batch_size,), jnp.int32),
+        "mask": jax.ShapeDtypeStruct((batch_size,), jnp.bool_),
+    }
+    step = jax.jit(make_train_step(model, tx, classification_loss()), donate_argnums=0)
+    return step.lower(abstract_state(model, tx, image_shape), batch)
