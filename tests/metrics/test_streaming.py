@@ -118,7 +118,7 @@ def results(metrics: dict[str, Any], states: dict[str, Any]) -> dict[str, Any]:
 def test_streaming_figures(seed: int, classes: int):
     """All figures are scikit-learn's of the examples that count; the areas those of the scores in their bins."""
     logits, labels, mask = drawn(seed, classes)
-    metrics = create_metrics([name for name in NAMES if classes > 2 or name != "top3"], classes)
+    metrics: dict[str, Any] = create_metrics([name for name in NAMES if classes > 2 or name != "top3"], classes)
     states = {name: metric.update(metric.init(), logits, labels, mask) for name, metric in metrics.items()}
     found = results(metrics, states)
 
@@ -162,7 +162,7 @@ def test_streaming_figures(seed: int, classes: int):
 def test_streaming_over_parts(seed: int):
     """Over random parts in random order, merged as they come, the counts are exactly those of all at once."""
     logits, labels, mask = drawn(seed, 5)
-    metrics = create_metrics(NAMES, 5)
+    metrics: dict[str, Any] = create_metrics(NAMES, 5)
     parts = np.random.default_rng(seed).permutation(EXAMPLES).reshape(6, -1)
     for metric in metrics.values():
         whole = metric.update(metric.init(), logits, labels, mask)
@@ -177,7 +177,7 @@ def test_streaming_over_parts(seed: int):
 def test_streaming_over_devices():
     """Of examples that lie on 8 devices the counts are those of one."""
     logits, labels, mask = drawn(0, 5)
-    metrics = create_metrics(NAMES, 5)
+    metrics: dict[str, Any] = create_metrics(NAMES, 5)
     devices = Mesh(np.array(jax.devices()[:8]), ("data",))
     divided = jax.device_put((logits, labels, mask), NamedSharding(devices, PartitionSpec("data")))
     assert len(divided[0].sharding.device_set) == 8
@@ -188,7 +188,7 @@ def test_streaming_over_devices():
 
 def test_nothing_was_counted():
     """Figures of no examples are NaN, and the state is that of a batch without any that counts."""
-    metrics = create_metrics(NAMES, 5)
+    metrics: dict[str, Any] = create_metrics(NAMES, 5)
     logits, labels, mask = drawn(0, 5)
     for metric in metrics.values():
         empty = metric.update(metric.init(), logits, labels, np.zeros_like(mask))
@@ -201,7 +201,7 @@ def test_nothing_was_counted():
 
 def test_names_of_metrics():
     """One word may hold several; what comes of the same counts is counted once."""
-    metrics = create_metrics(["top5, f1", "mcc,auc"], 10)
+    metrics: dict[str, Any] = create_metrics(["top5, f1", "mcc,auc"], 10)
     assert list(metrics) == ["top5", "confusion", "scores"]
     assert list(create_metrics([], 10)) == []
     with pytest.raises(ValueError, match=r"expected logits \[batch, classes\]"):

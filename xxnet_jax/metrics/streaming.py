@@ -303,8 +303,9 @@ class DeadUnits(LayerMetric):
 
     def count(self, activations: Activations, mask: jax.Array) -> Life:
         counted = [jnp.where(mask.reshape(-1, *[1] * (x.ndim - 1)), x, 0) for x in activations.values()]
-        active = tuple(jnp.any(x > 0, axis=tuple(range(x.ndim - 1))) for x in counted)
-        return Life(tuple(activations), active, jnp.stack([jnp.any(x < 0) for x in counted]))
+        # By extremes: XLA on CPU takes seconds to compile `jnp.any` of a large array.
+        low, high = ([limit(x, tuple(range(x.ndim - 1))) for x in counted] for limit in (jnp.min, jnp.max))
+        return Life(tuple(activations), tuple(x > 0 for x in high), jnp.stack([jnp.any(x < 0) for x in low]))
 
     def merge(self, state: Life, other: Life) -> Life:
         if not (state.layers and other.layers):
