@@ -128,7 +128,8 @@ def sampled(trained: TrainedNetwork, examples: Examples, count: int) -> Iterator
 
 
 def result(run: Run, trained: TrainedNetwork, split: str, evaluation: Evaluation) -> Iterator[Html]:
-    figures = {f"{split} {name}": value for name, value in evaluation.figures.items() if "/" not in name}
+    of_all = {name: value for name, value in evaluation.figures.items() if "/" not in name}  # not those of one layer
+    figures = {f"{split} {name.replace('_', ' ')}": value for name, value in of_all.items()}
     finished = run.folder.report()
     if finished is None:
         yield html.paragraph("The run is not finished.")
@@ -138,8 +139,8 @@ def result(run: Run, trained: TrainedNetwork, split: str, evaluation: Evaluation
         "parameters": finished["parameters"],
         "steps": finished["step"],
         "best step": finished["best_step"],
-        "seconds of training": finished["seconds"],
-        "examples per second": finished["examples_per_second"],
+        "seconds": finished["seconds"],
+        "examples/s": finished["examples_per_second"],
     }
     yield html.cards({**figures, **trainings})
 
@@ -160,12 +161,14 @@ def learning_curves(run: Run, folder: Path) -> Iterator[Html]:
 
 
 def errors(written: Written, split: str, folder: Path) -> Iterator[Html]:
-    for name, what in (
-        ("confusion", f"Confusion matrix, {split}: a row for each true class, shaded by its share of the row."),
-        ("roc", f"ROC curves, {split}: each class against the rest."),
-        ("precision_recall", f"Precision over recall, {split}: each class against the rest."),
-    ):
-        yield html.picture(folder / f"{name}.png", f"{what} The figures are in the table of the classes.", what)
+    def shown(name: str, what: str) -> Html:
+        return html.picture(folder / f"{name}.png", f"{what} The figures are in the table of the classes.", what)
+
+    yield shown("confusion", f"Confusion matrix, {split}: a row for each true class, shaded by its share of the row.")
+    yield html.side_by_side(
+        shown("roc", f"ROC curves, {split}: each class against the rest."),
+        shown("precision_recall", f"Precision over recall, {split}: each class against the rest."),
+    )
     columns = dict.fromkeys(column for figures in written.classes.values() for column in figures)
     rows = [{"class": name, **{c: figures.get(c) for c in columns}} for name, figures in written.classes.items()]
     table = html.table(rows)

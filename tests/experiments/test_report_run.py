@@ -95,7 +95,7 @@ def test_what_it_says(trained: Path, made: str):
         assert name in page.text
     cards = dict(zip(page.text, page.text[1:], strict=False))
     assert cards["test accuracy"] == f"{report['test/accuracy']:.4g}"
-    assert cards["test dead_units"] == f"{report['test/dead_units']:.4g}"
+    assert cards["test dead units"] == f"{report['test/dead_units']:.4g}"
     assert cards["parameters"] == f"{report['parameters']:,}"
     assert cards["optimizer"] == "adam"
     assert cards["jax"] == report["versions"]["jax"]

@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from xxnet_jax.files import read_json_lines
-from xxnet_jax.visualization.figures import save_png
+from xxnet_jax.visualization.figures import plain_ticks, save_png
 
 Line = Mapping[str, Any]
 Along = Literal["epoch", "step", "seconds"]
@@ -102,11 +102,8 @@ def _band(repeats: Sequence[Sequence[Line]], name: str, along: Along) -> _Band:
 
 def _finish(axes: Any, quantity: str) -> None:
     """A grid, and for a loss that allows it a logarithmic scale."""
-    from matplotlib.ticker import LogFormatter
-
     axes.grid(alpha=0.3)
     values = np.concatenate([line.get_ydata() for line in axes.lines] or [[]])
     if quantity == "loss" and len(values) and values.min() > 0:
         axes.set_yscale("log")
-        axes.yaxis.set_major_formatter(LogFormatter())
-        axes.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.5)))  # 0.3, not 3 x 10^-1
+        plain_ticks(axes.yaxis)

@@ -41,13 +41,15 @@ th { font-weight: 500; }
 td.number, th.number { text-align: right; }
 thead th { position: sticky; top: 0; background: var(--page); }
 figure { margin: 0 0 1rem; }
-figure > img { display: block; max-width: 100%; height: auto; background: #fff; border: 1px solid var(--line);
-  border-radius: .5rem; padding: .4rem; }
+.pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 24rem), 1fr)); gap: 0 1.25rem; }
+figure > img { display: block; max-width: 100%; max-height: 36rem; height: auto; background: #fff;
+  border: 1px solid var(--line); border-radius: .5rem; padding: .4rem; }
 figcaption { font-size: .9rem; margin-top: .35rem; }
 .samples { display: grid; grid-template-columns: repeat(auto-fill, minmax(8.5rem, 1fr)); gap: .9rem; }
 .samples figure { margin: 0; background: var(--card); border: 1px solid var(--line); border-radius: .5rem;
   padding: .6rem; }
-.samples img { width: 100%; aspect-ratio: 1; object-fit: contain; border: 0; padding: 0; border-radius: .25rem; }
+.samples img { width: 100%; max-height: none; aspect-ratio: 1; object-fit: contain; border: 0; padding: 0;
+  border-radius: .25rem; }
 .samples img.small { image-rendering: pixelated; }
 .right { color: var(--right); } .wrong { color: var(--wrong); }
 details { margin-top: .8rem; } summary { cursor: pointer; color: var(--accent); }
@@ -152,6 +154,11 @@ def picture(file: Path, alt: str, caption: str = "") -> Html:
     """
     below = f"<figcaption>{_text(caption)}</figcaption>" if caption else ""
     return Html(f'<figure><img src="{_data(file.read_bytes())}" alt="{_text(alt)}">{below}</figure>')
+
+
+def side_by_side(*pictures: Html) -> Html:
+    """Pictures in a row, where the window is wide enough."""
+    return Html(f'<div class="pair">\n{"".join(pictures)}\n</div>')
 
 
 def samples(predictions: Sequence[tuple[np.ndarray, str, str, float]]) -> Html:

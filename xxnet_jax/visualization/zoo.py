@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from xxnet_jax.visualization.figures import save_png
+from xxnet_jax.visualization.figures import plain_ticks, save_png
 
 MILLION_IN_POINTS = 14.0  # area of the circle of a million parameters, in square points
 SHOWN_SIZES = (5, 25, 60, 140)  # million parameters, in the legend
@@ -45,7 +45,6 @@ def plot_zoo(networks: Sequence[Costs], out: Path, *, title: str) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
-    from matplotlib.ticker import LogFormatter
 
     figure = Figure(figsize=(12.5, 8.2))
     canvas = FigureCanvasAgg(figure)
@@ -59,8 +58,7 @@ def plot_zoo(networks: Sequence[Costs], out: Path, *, title: str) -> None:
     axes.scatter(x, y, 7, "black", linewidths=0, zorder=3)
     axes.set(xscale="log", xlabel="multiply-accumulates for an image, 10$^9$", ylabel="top-1 accuracy, %", title=title)
     axes.set_xlim(x.min() / 1.5, x.max() * 2)
-    axes.xaxis.set_major_formatter(LogFormatter())
-    axes.xaxis.set_minor_formatter(LogFormatter(minor_thresholds=(3, 0.5)))
+    plain_ticks(axes.xaxis)
     axes.margins(y=0.09)
     axes.grid(alpha=0.25, which="both", linewidth=0.5)
     marker: dict[str, Any] = {"linestyle": "", "marker": "o"}
@@ -87,16 +85,20 @@ def plot_zoo(networks: Sequence[Costs], out: Path, *, title: str) -> None:
 
 
 def _label(axes: Any, renderer: Any, networks: Sequence[Costs], x: np.ndarray, y: np.ndarray) -> None:
-    """Put each name near its dot, where it covers no other name and no dot, and join the two by a line."""
+    """Put each name near its dot, where it covers no other name and is not beside another dot; a line joins the two."""
     from matplotlib.text import Text
     from matplotlib.transforms import Bbox
 
-    dots = axes.transData.transform(np.stack([x, y], axis=1))
-    taken = [Bbox.from_bounds(left - 4, bottom - 4, 8, 8) for left, bottom in dots]
+    dots = [
+        Bbox([[left - 12, bottom - 6], [left + 12, bottom + 6]])
+        for left, bottom in axes.transData.transform(np.stack([x, y], axis=1))
+    ]
+    names: list[Any] = []
     line = {"arrowstyle": "-", "linewidth": 0.5, "color": "gray", "shrinkA": 0, "shrinkB": 2}
-    for number in np.argsort(-y):
+    for number in np.argsort(-x):  # from the right: names stand to the right where they can
         dot, name = (x[number], y[number]), networks[number].name
         text = axes.annotate(name, dot, (0, 0), textcoords="offset points", va="center", fontsize=7.5, arrowprops=line)
+        taken = [*names, *dots[:number], *dots[number + 1 :]]
 
         def box(place: tuple[float, float], text: Any = text) -> Bbox:
             text.set_position(place)
@@ -104,7 +106,8 @@ def _label(axes: Any, renderer: Any, networks: Sequence[Costs], x: np.ndarray, y
             text.update_positions(renderer)
             return Text.get_window_extent(text, renderer)  # that of an annotation has the line, too
 
-        taken.append(box(min(PLACES, key=lambda place, box=box: _covered(box(place), taken))))
+        free = min(PLACES, key=lambda place, box=box, taken=taken: _covered(box(place), taken))
+        names.append(box(free))
 
 
 # Of a name, from its dot, in points: the nearest first.
