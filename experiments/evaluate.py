@@ -5,30 +5,22 @@
     python experiments/evaluate.py runs/lenet5_digits --watch      each new checkpoint, on the validation split
 
 RUN/evaluation/SPLIT then has report.json (figures, confusion matrix, figures of each class) and pictures of the
-confusion matrix, the ROC curves and the precision-recall curves, each class against the rest.
+confusion matrix, the ROC curves and the precision-recall curves, each class against the rest; with --metrics dead_units
+or response_spread also one of the layers.
 """
 
-import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-import numpy as np
 import tyro
+from evaluation_folder import FIGURES, TABLES, write_evaluation
 from script import main, open_run
 
 from xxnet_jax.data import open_source
 from xxnet_jax.errors import CorruptData, InvalidArgument, MissingData
-from xxnet_jax.files import write_atomically
-from xxnet_jax.metrics import average_precision_score, precision_recall_curve, roc_auc_score, roc_curve
-from xxnet_jax.metrics.classification import counts_of, scores_of
-from xxnet_jax.metrics.streaming import examples_of
 from xxnet_jax.training import Evaluation, Run
-from xxnet_jax.visualization.classification import Curve, plot_confusion, plot_precision_recall, plot_roc
-
-FIGURES = ("precision", "recall", "f1", "auc", "average_precision")
-TABLES = ("confusion", "score_histogram")
 
 
 @dataclass(frozen=True)
@@ -41,7 +33,8 @@ class Arguments:
         data: another dataset than the recipe's, of the same classes.
         data_dir: folder of prepared TFDS datasets; by default the recipe's.
         step: of the checkpoint; by default the best one.
-        metrics: besides loss and accuracy: top5 or another top-k, precision, recall, f1, mcc, auc, average_precision.
+        metrics: besides loss and accuracy: top5 or another top-k, precision, recall, f1, mcc, auc, average_precision;
+            dead_units, response_spread.
         out: folder for report.json and pictures; by default RUN/evaluation/SPLIT.
         watch: evaluate the last checkpoint, then wait for new ones, until the run is finished.
         interval: seconds between two looks.
@@ -74,8 +67,8 @@ def evaluate() -> int:
         show(trained.step, split, evaluation)
         out = arguments.out or run.folder.path / "evaluation" / split
         facts = {"model": recipe.model, "data": source.uri, "split": split, "step": trained.step}
-        write(out, facts, evaluation, run.config.classes)
-        print(f"{out}/report.json, confusion.png, roc.png, precision_recall.png")
+        pictures = write_evaluation(out, facts, evaluation, run.config.classes).pictures
+        print(f"{out}/report.json, {', '.join(pictures)}")
         return 0
 
     score = run.evaluator(split, source, arguments.metrics)
@@ -110,38 +103,9 @@ def newest(run: Run) -> int | None:
 
 
 def show(step: int, split: str, evaluation: Evaluation) -> None:
-    figures = "  ".join(f"{name} {value:.4f}" for name, value in sorted(evaluation.figures.items()))
+    of_all = {name: value for name, value in evaluation.figures.items() if "/" not in name}  # not those of one layer
+    figures = "  ".join(f"{name} {value:.4f}" for name, value in sorted(of_all.items()))
     print(f"after {step} training steps, {split}: {figures}", flush=True)
-
-
-def write(out: Path, facts: dict[str, Any], evaluation: Evaluation, classes: tuple[str, ...]) -> None:
-    """report.json and the pictures."""
-    matrix, histograms = (evaluation.tables[name] for name in TABLES)
-    out.mkdir(parents=True, exist_ok=True)
-    precision, recall, f1 = scores_of(counts_of(matrix))
-    each = {
-        name: {"precision": precision[i], "recall": recall[i], "f1": f1[i], "examples": int(matrix[i].sum())}
-        for i, name in enumerate(classes)
-    }
-    roc: dict[str, Curve] = {}
-    precision_recall: dict[str, Curve] = {}
-    for name, histogram in zip(classes[-len(histograms) :], histograms, strict=True):
-        negatives, positives = histogram.sum(0)
-        labels, scores, weights = examples_of(histogram)
-        if positives and negatives:
-            roc[name] = roc_curve(labels, scores, sample_weight=weights)[:2]
-            each[name]["auc"] = float(roc_auc_score(labels, scores, sample_weight=weights))
-        if positives:
-            precision_recall[name] = precision_recall_curve(labels, scores, sample_weight=weights)[1::-1]
-            each[name]["average_precision"] = float(average_precision_score(labels, scores, sample_weight=weights))
-    report = {**facts, **evaluation.figures, "classes": each, "confusion": np.asarray(matrix).tolist()}
-    write_atomically(out / "report.json", json.dumps(report, indent=2) + "\n")
-    plot_confusion(matrix, classes, out / "confusion.png")
-    for curves, area, plot, file in (
-        (roc, "auc", plot_roc, "roc.png"),
-        (precision_recall, "average_precision", plot_precision_recall, "precision_recall.png"),
-    ):
-        plot(curves, {name: each[name][area] for name in curves}, out / file)
 
 
 if __name__ == "__main__":

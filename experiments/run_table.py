@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from xxnet_jax.errors import CannotWrite, ConfigMismatch, CorruptData
-from xxnet_jax.files import read_json_lines, write_atomically, write_csv
+from xxnet_jax.errors import ConfigMismatch, CorruptData
+from xxnet_jax.files import make_folder, read_json_lines, write_atomically, write_csv
 
 Row = dict[str, Any]
 
@@ -30,10 +30,7 @@ class RunTable:
 
     def __init__(self, folder: Path, config: Mapping[str, Any], key: tuple[str, ...]):
         self.folder, self._key = folder, key
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise CannotWrite(f"cannot write {folder}: {error.strerror}") from error
+        make_folder(folder)
         path = folder / "config.json"
         text = json.dumps(dict(config), indent=2) + "\n"
         if path.exists():

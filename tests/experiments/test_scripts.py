@@ -186,6 +186,24 @@ def test_evaluation_writes_what_was_found(trained, call, tmp_path):
             assert picture.width > 300
 
 
+def test_evaluation_of_layers(trained, call, tmp_path):
+    """A metric of layers has one figure on the terminal, and that of each layer in report.json and in a picture."""
+    words = ("--metrics", "response_spread", "dead_units", "--out", tmp_path)
+    status, output, _ = call(evaluate.evaluate, trained, *words)
+    assert status == 0
+    report = json.loads((tmp_path / "report.json").read_text())
+    layers = {name: value for name, value in report.items() if name.startswith("response_spread/")}
+    assert list(layers) == [f"response_spread/{name}" for name in ("C1", "C3", "C5", "F6", "output")]
+    assert report["response_spread"] == pytest.approx(np.mean(list(layers.values())))
+    assert f"response_spread {report['response_spread']:.4f}" in output
+    assert "response_spread/" not in output
+    assert [name for name in report if name.startswith("dead_units/")] == [
+        f"dead_units/{name}" for name in ("C1", "S2", "C3", "S4", "C5", "F6")
+    ]
+    with Image.open(tmp_path / "layers.png") as picture:
+        assert picture.width > 300
+
+
 def test_metrics_of_a_recipe(call, tmp_path):
     """Figures go to metrics.jsonl and report.json, tables to report.json; an unknown name ends it before it trains."""
     words = (*SHORT, "--steps", "2", "--evaluate-every", "1", "--metrics", "top3,confusion", "auc", "--quiet")

@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as arrays
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from xxnet_jax.metrics import Mean, create_metrics, metric_names
-from xxnet_jax.metrics.streaming import examples_of
+from xxnet_jax.metrics.streaming import OF_LAYERS, examples_of
 
 PARTS, EACH = 4, 6  # fixed shapes: one compilation
 values_of_parts = arrays.arrays(np.float32, (PARTS, EACH), elements=st.floats(-1e3, 1e3, width=32))
@@ -95,7 +95,7 @@ def test_a_mean_is_a_pytree():
 # --- Metrics of a classifier ------------------------------------------------------------------------------------------
 
 EXAMPLES = 240
-NAMES = ("top1", "top3", *(name for name in metric_names() if not name.startswith("top")))
+NAMES = ("top1", "top3", *(name for name in metric_names() if name not in ("top5", *OF_LAYERS)))
 
 
 def drawn(seed: int, classes: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -118,7 +118,7 @@ def results(metrics: dict[str, Any], states: dict[str, Any]) -> dict[str, Any]:
 def test_streaming_figures(seed: int, classes: int):
     """All figures are scikit-learn's of the examples that count; the areas those of the scores in their bins."""
     logits, labels, mask = drawn(seed, classes)
-    metrics = create_metrics([name for name in NAMES if classes > 2 or name != "top3"], classes)
+    metrics: dict[str, Any] = create_metrics([name for name in NAMES if classes > 2 or name != "top3"], classes)
     states = {name: metric.update(metric.init(), logits, labels, mask) for name, metric in metrics.items()}
     found = results(metrics, states)
 
@@ -162,7 +162,7 @@ def test_streaming_figures(seed: int, classes: int):
 def test_streaming_over_parts(seed: int):
     """Over random parts in random order, merged as they come, the counts are exactly those of all at once."""
     logits, labels, mask = drawn(seed, 5)
-    metrics = create_metrics(NAMES, 5)
+    metrics: dict[str, Any] = create_metrics(NAMES, 5)
     parts = np.random.default_rng(seed).permutation(EXAMPLES).reshape(6, -1)
     for metric in metrics.values():
         whole = metric.update(metric.init(), logits, labels, mask)
@@ -177,7 +177,7 @@ def test_streaming_over_parts(seed: int):
 def test_streaming_over_devices():
     """Of examples that lie on 8 devices the counts are those of one."""
     logits, labels, mask = drawn(0, 5)
-    metrics = create_metrics(NAMES, 5)
+    metrics: dict[str, Any] = create_metrics(NAMES, 5)
     devices = Mesh(np.array(jax.devices()[:8]), ("data",))
     divided = jax.device_put((logits, labels, mask), NamedSharding(devices, PartitionSpec("data")))
     assert len(divided[0].sharding.device_set) == 8
@@ -188,7 +188,7 @@ def test_streaming_over_devices():
 
 def test_nothing_was_counted():
     """Figures of no examples are NaN, and the state is that of a batch without any that counts."""
-    metrics = create_metrics(NAMES, 5)
+    metrics: dict[str, Any] = create_metrics(NAMES, 5)
     logits, labels, mask = drawn(0, 5)
     for metric in metrics.values():
         empty = metric.update(metric.init(), logits, labels, np.zeros_like(mask))
@@ -201,7 +201,7 @@ def test_nothing_was_counted():
 
 def test_names_of_metrics():
     """One word may hold several; what comes of the same counts is counted once."""
-    metrics = create_metrics(["top5, f1", "mcc,auc"], 10)
+    metrics: dict[str, Any] = create_metrics(["top5, f1", "mcc,auc"], 10)
     assert list(metrics) == ["top5", "confusion", "scores"]
     assert list(create_metrics([], 10)) == []
     with pytest.raises(ValueError, match=r"expected logits \[batch, classes\]"):

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from xxnet_jax.optimizers import ScheduleConfig
-from xxnet_jax.training.recipe import Recipe, differences, recipe_from_json
+from xxnet_jax.training.recipe import Recipe, differences, recipe_from_json, varying
 
 
 def test_a_recipe_survives_json():
@@ -116,3 +116,25 @@ def test_values_that_make_no_sense(change, message):
     """The error names the field."""
     with pytest.raises(ValueError, match=message):
         Recipe(**change)
+
+
+def test_what_varies_between_recipes():
+    """Of several recipes each lists its values of the settings that are not the same in all, nested ones and options by
+    their full names; equal recipes vary in nothing."""
+    recipes = [
+        Recipe(),
+        Recipe(optimizer_options={"b1": 0.8}, seed=2),
+        Recipe(schedule=ScheduleConfig("cosine", warmup=2), metrics=("top5",)),
+    ]
+    first, second, third = varying(recipes)
+    default = ScheduleConfig()
+    assert first == {
+        "optimizer_options.b1": None,
+        "schedule.name": default.name,
+        "schedule.warmup": default.warmup,
+        "metrics": (),
+        "seed": 0,
+    }
+    assert second == {**first, "optimizer_options.b1": 0.8, "seed": 2}
+    assert third == {**first, "schedule.name": "cosine", "schedule.warmup": 2, "metrics": ("top5",)}
+    assert varying([recipes[2], recipes[2]]) == [{}, {}]

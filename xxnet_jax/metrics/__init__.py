@@ -58,12 +58,13 @@ from xxnet_jax.metrics.regression import (
     trimmed_mean_absolute_error,
 )
 from xxnet_jax.metrics.segmentation import segmentation_confusion, segmentation_scores
-from xxnet_jax.metrics.streaming import Mean, StreamingMetric, create_metrics, metric_names
+from xxnet_jax.metrics.streaming import LayerMetric, Mean, StreamingMetric, create_metrics, metric_names
 
 __all__ = [
     "KS",
     "Detections",
     "GroundTruth",
+    "LayerMetric",
     "Mean",
     "Rates",
     "StreamingMetric",

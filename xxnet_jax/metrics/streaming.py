@@ -6,14 +6,15 @@
         state = metric.update(state, logits, labels, mask)
     figures = metric.result(state)                      # {"top5": 0.93}
 
-Counts are int32, exact for 2^31 examples.
+Counts are int32, exact for 2^31 examples. Metrics of layers, `dead_units` and `response_spread`, see activations of the
+network in place of logits and labels: `count(activations, mask)`.
 """
 
 import abc
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import flax.struct
 import jax
@@ -58,7 +59,23 @@ class Mean:
         return jnp.where(self.weight > 0, self.total / jnp.maximum(self.weight, 1e-12), 0.0)
 
 
-class StreamingMetric(abc.ABC):
+class Accumulated(abc.ABC):
+    """What is gathered over examples: states of two sets of examples merge to that of both."""
+
+    @abc.abstractmethod
+    def init(self) -> Any:
+        """The state of no examples."""
+
+    @abc.abstractmethod
+    def merge(self, state: Any, other: Any) -> Any:
+        """The state of both sets of examples."""
+
+    @abc.abstractmethod
+    def result(self, state: Any) -> dict[str, Any]:
+        """Figures by name, float or NumPy arrays, of a state of JAX or NumPy arrays; NaN where nothing was counted."""
+
+
+class StreamingMetric(Accumulated):
     """A metric of a classifier whose state is a tree of sums: that of two sets of examples is the sum of theirs."""
 
     @abc.abstractmethod
@@ -70,14 +87,6 @@ class StreamingMetric(abc.ABC):
             labels: int [batch].
             mask: bool [batch], which examples count.
         """
-
-    @abc.abstractmethod
-    def result(self, state: Any) -> dict[str, Any]:
-        """Figures by name, float or NumPy arrays, of a state of JAX or NumPy arrays; NaN where nothing was counted."""
-
-    @abc.abstractmethod
-    def init(self) -> Any:
-        """The state of no examples."""
 
     def update(self, state: Any, logits: ArrayLike, labels: ArrayLike, mask: ArrayLike | None = None) -> Any:
         """The state with a batch; arguments as in `count`, by default all examples count.
@@ -95,7 +104,6 @@ class StreamingMetric(abc.ABC):
         return self.merge(state, self.count(logits, labels, mask))
 
     def merge(self, state: Any, other: Any) -> Any:
-        """The state of both sets of examples."""
         return jax.tree.map(lambda a, b: a + b, state, other)
 
 
@@ -236,12 +244,171 @@ OF_SCORES: dict[str, Callable[[np.ndarray], Any]] = {
 }
 
 
+# --- Metrics of layers ------------------------------------------------------------------------------------------------
+
+Activations = Mapping[str, jax.Array]  # by name, in the order of the computation, [batch, ...]
+
+
+class LayerMetric(Accumulated):
+    """A figure for each layer of a network, and one for all: "name/layer" and "name".
+
+    Attributes:
+        observes: what it is counted of, the named activations or the responses of the layers (see `models.observe`).
+    """
+
+    observes: ClassVar[Literal["endpoints", "responses"]]
+
+    @abc.abstractmethod
+    def count(self, activations: Activations, mask: jax.Array) -> Any:
+        """The state of a batch.
+
+        Args:
+            activations: of the layers, by name.
+            mask: bool [batch], which examples count.
+        """
+
+
+def _layer_figures(name: str, layers: Sequence[str], values: np.ndarray, summary: float) -> dict[str, Any]:
+    return {name: summary, **{f"{name}/{layer}": float(v) for layer, v in zip(layers, values, strict=True)}}
+
+
+@flax.struct.dataclass
+class Life:
+    """Which features have been active.
+
+    Attributes:
+        layers: their names.
+        active: for each layer bool [features]: above zero at a pixel of an example.
+        negative: bool [layers], whether the layer had a value below zero.
+    """
+
+    layers: tuple[str, ...] = flax.struct.field(pytree_node=False)
+    active: tuple[jax.Array, ...]
+    negative: jax.Array
+
+
+@dataclass(frozen=True)
+class DeadUnits(LayerMetric):
+    """Share of the features of rectified activations that are zero at every pixel of every example.
+
+    The pixels of a feature share its weights: where all are zero, no gradient reaches them. An activation is taken for
+    rectified where none of its values is negative, which also holds for pools and joins of rectified ones. The figure
+    of all is that of their features together.
+    """
+
+    observes: ClassVar = "endpoints"
+
+    def init(self) -> Life:
+        return Life((), (), jnp.zeros(0, bool))
+
+    def count(self, activations: Activations, mask: jax.Array) -> Life:
+        counted = [jnp.where(mask.reshape(-1, *[1] * (x.ndim - 1)), x, 0) for x in activations.values()]
+        # By extremes: XLA on CPU takes seconds to compile `jnp.any` of a large array.
+        low, high = ([limit(x, tuple(range(x.ndim - 1))) for x in counted] for limit in (jnp.min, jnp.max))
+        return Life(tuple(activations), tuple(x > 0 for x in high), jnp.stack([jnp.any(x < 0) for x in low]))
+
+    def merge(self, state: Life, other: Life) -> Life:
+        if not (state.layers and other.layers):
+            return state if state.layers else other
+        active = tuple(a | b for a, b in zip(state.active, other.active, strict=True))
+        return Life(state.layers, active, state.negative | other.negative)
+
+    def result(self, state: Life) -> dict[str, Any]:
+        layers = zip(state.layers, map(np.asarray, state.active), np.asarray(state.negative), strict=True)
+        rectified = {layer: ~active for layer, active, negative in layers if not negative}
+        shares = np.array([dead.mean() for dead in rectified.values()])
+        every = np.concatenate(list(rectified.values())).mean() if rectified else np.nan
+        return _layer_figures("dead_units", list(rectified), shares, float(every))
+
+
+@flax.struct.dataclass
+class Moments:
+    """Mean and variance of the values of each layer.
+
+    Attributes:
+        layers: their names.
+        examples: int32 []; each has the same number of values in a layer.
+        mean, variance: float32 [layers].
+    """
+
+    layers: tuple[str, ...] = flax.struct.field(pytree_node=False)
+    examples: jax.Array
+    mean: jax.Array
+    variance: jax.Array
+
+
+@dataclass(frozen=True)
+class ResponseSpread(LayerMetric):
+    """Standard deviation of the responses of each layer, over examples, pixels and features; of all, their mean.
+
+    He, Zhang, Ren, Sun, Deep Residual Learning for Image Recognition, 2015, section 4.2 "Analysis of Layer Responses"
+    and Figure 7: the smaller, the less a layer changes what comes to it. Batches are merged by their means and
+    variances (Chan, Golub, LeVeque, Updating Formulae and a Pairwise Algorithm for Computing Sample Variances, 1979),
+    as the difference of two large sums would lose the digits of a small variance.
+    """
+
+    observes: ClassVar = "responses"
+
+    def init(self) -> Moments:
+        return Moments((), jnp.zeros((), jnp.int32), jnp.zeros(0), jnp.zeros(0))
+
+    def count(self, activations: Activations, mask: jax.Array) -> Moments:
+        examples = mask.sum(dtype=jnp.int32)
+        moments = [_moments(at_least_float32(x), mask, examples) for x in activations.values()]
+        mean, variance = (jnp.stack(values) for values in zip(*moments, strict=True))
+        return Moments(tuple(activations), examples, mean, variance)
+
+    def merge(self, state: Moments, other: Moments) -> Moments:
+        if not (state.layers and other.layers):
+            return state if state.layers else other
+        examples = state.examples + other.examples
+        part = (other.examples / jnp.maximum(examples, 1)).astype(jnp.float32)
+        difference = other.mean - state.mean
+        return Moments(
+            state.layers,
+            examples,
+            state.mean + part * difference,
+            (1 - part) * state.variance + part * other.variance + part * (1 - part) * difference**2,
+        )
+
+    def result(self, state: Moments) -> dict[str, Any]:
+        if not int(state.examples):
+            return {"response_spread": np.nan}
+        spread = np.sqrt(np.asarray(state.variance, np.float64))
+        return _layer_figures("response_spread", state.layers, spread, float(spread.mean()))
+
+
+def _moments(x: jax.Array, mask: jax.Array, examples: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Mean and variance of all values of the examples that count; a value that does not may be NaN."""
+
+    def mean_of(values: jax.Array) -> jax.Array:
+        for axis in reversed(range(1, values.ndim)):  # one sum of millions of float32 would lose digits
+            values = values.mean(axis)
+        return jnp.sum(jnp.where(mask, values, 0)) / jnp.maximum(examples, 1)
+
+    mean = mean_of(x)
+    return mean, mean_of(jnp.square(x - mean))
+
+
+OF_LAYERS: dict[str, LayerMetric] = {"dead_units": DeadUnits(), "response_spread": ResponseSpread()}
+
+
+def figures_of_layers(figures: Mapping[str, float]) -> dict[str, dict[str, float]]:
+    """The metrics of layers among the figures of an evaluation: metric -> layer -> value, in their order."""
+    found: dict[str, dict[str, float]] = {}
+    for name, value in figures.items():
+        metric, _, layer = name.partition("/")
+        if metric in OF_LAYERS and layer:
+            found.setdefault(metric, {})[layer] = value
+    return found
+
+
 def metric_names() -> list[str]:
     """What `create_metrics` knows, besides top1, top2, ..."""
-    return sorted([*OF_CONFUSION, *OF_SCORES, "top5"])
+    return sorted([*OF_CONFUSION, *OF_SCORES, *OF_LAYERS, "top5"])
 
 
-def create_metrics(names: Sequence[str], num_classes: int) -> dict[str, StreamingMetric]:
+def create_metrics(names: Sequence[str], num_classes: int) -> dict[str, StreamingMetric | LayerMetric]:
     """Streaming metrics that have all figures of these names; those that come of the same counts are one.
 
     Args:
@@ -252,13 +419,15 @@ def create_metrics(names: Sequence[str], num_classes: int) -> dict[str, Streamin
         ValueError: unknown name, or top-k of fewer classes.
     """
     names = [name.strip() for several in names for name in several.split(",") if name.strip()]
-    metrics: dict[str, StreamingMetric] = {}
+    metrics: dict[str, StreamingMetric | LayerMetric] = {}
     for name in names:
         if found := re.fullmatch(r"top(\d+)", name):
             k = int(found[1])
             if not 1 <= k <= num_classes:
                 raise InvalidArgument(f"{name} needs k in 1..{num_classes}, the number of classes")
             metrics[name] = TopK(k)
+        elif name in OF_LAYERS:
+            metrics[name] = OF_LAYERS[name]
         elif name not in (*OF_CONFUSION, *OF_SCORES):
             raise UnknownName("metric", name, metric_names())
     if figures := tuple(name for name in OF_CONFUSION if name in names):

@@ -17,7 +17,7 @@ from xxnet_jax.models import (  # noqa: F401 (they register their networks)
     xception,
     zfnet,
 )
-from xxnet_jax.models.endpoints import endpoints
+from xxnet_jax.models.endpoints import endpoints, observe
 from xxnet_jax.models.folding import fold_batch_norm
 from xxnet_jax.models.layers import Network
 from xxnet_jax.models.registry import (
@@ -38,5 +38,6 @@ __all__ = [
     "fold_batch_norm",
     "list_models",
     "model_info",
+    "observe",
     "register",
 ]

@@ -9,7 +9,7 @@ from jax.sharding import Mesh
 
 from xxnet_jax.data import Loader
 from xxnet_jax.errors import CorruptData
-from xxnet_jax.metrics import StreamingMetric
+from xxnet_jax.metrics import LayerMetric, StreamingMetric
 from xxnet_jax.training.dispatch import InputFn, compile_eval_step
 from xxnet_jax.training.logging import MeanWindow
 from xxnet_jax.training.sharding import put, replicated
@@ -36,7 +36,7 @@ def make_evaluate(
     loader: Loader,
     input_fn: InputFn,
     mesh: Mesh,
-    metrics: Mapping[str, StreamingMetric] = MappingProxyType({}),
+    metrics: Mapping[str, StreamingMetric | LayerMetric] = MappingProxyType({}),
 ) -> Evaluate:
     """`evaluate(variables)` over all examples of the loader.
 

@@ -20,7 +20,7 @@ from typing import Any
 
 from xxnet_jax.data import ImageFormat
 from xxnet_jax.errors import CannotWrite, ConfigMismatch, CorruptData, MissingData
-from xxnet_jax.files import write_atomically, write_csv
+from xxnet_jax.files import read_json_lines, write_atomically, write_csv
 from xxnet_jax.training.recipe import Recipe, differences, recipe_from_json
 
 
@@ -139,9 +139,38 @@ class RunFolder:
         write_atomically(self.path / "config.json", config.to_json())
 
     def report(self) -> dict[str, Any] | None:
-        """The final report, or None while the run is not finished."""
+        """The final report, or None while the run is not finished.
+
+        Raises:
+            ValueError: report.json cannot be read.
+        """
         path = self.path / "report.json"
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+        if not path.is_file():
+            return None
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise CorruptData(f"cannot read {path}: {error}") from error
+
+    def history(self) -> list[dict[str, Any]]:
+        """What was logged, in the order of the steps, with the "seconds" of training and evaluation until then.
+
+        The steps between two lines take the time that the rate of the second one says.
+
+        Raises:
+            ValueError: a line of metrics.jsonl is whole, but not one of a run.
+        """
+        batch_size = self.config().recipe.batch_size
+        seconds, timed, lines = 0.0, 0, []
+        for line in read_json_lines(self.metrics):
+            if not (isinstance(line, dict) and {"step", "epoch"} <= line.keys()):
+                raise CorruptData(f"{self.metrics} has a line without step and epoch: {str(line)[:80]}")
+            if "time/examples_per_second" in line:
+                seconds += (line["step"] - timed) * batch_size / line["time/examples_per_second"]
+                timed = line["step"]
+            seconds += line.get("time/evaluation_seconds", 0.0)
+            lines.append({**line, "seconds": seconds})
+        return lines
 
     def write_report(self, report: dict[str, Any]) -> None:
         """Finish the run."""

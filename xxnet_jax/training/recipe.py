@@ -1,6 +1,7 @@
 """A recipe: everything that decides the result of a training run, as one frozen value."""
 
-from dataclasses import dataclass, field, fields, is_dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from typing import Any, Literal, get_type_hints
 
 from xxnet_jax.data.images import Fit
@@ -56,7 +57,7 @@ class Recipe:
         ema_decay: evaluate with an exponential moving average of the parameters; None: with the parameters.
         polyak_from: evaluate with the mean of the parameters after each step from this one on (Polyak averaging).
         metrics: of evaluations, besides loss and accuracy: top5 or another top-k, confusion, precision, recall, f1,
-            mcc, auc, average_precision (means over classes).
+            mcc, auc, average_precision (means over classes); dead_units, response_spread (of each layer, and of all).
         early_stopping: evaluations without a better one after which to stop; None: never.
         seed: of parameters, order and dropout.
         log_every: steps between two lines of metrics; by default an epoch, at most 100.
@@ -199,6 +200,27 @@ def differences(old: Recipe, new: Recipe) -> list[str]:
         for item in fields(Recipe)
         if item.name not in free and getattr(old, item.name) != getattr(new, item.name)
     ]
+
+
+def settings(recipe: Recipe) -> dict[str, Any]:
+    """Every setting by the name that it has on the command line, such as schedule.name."""
+    return dict(_settings(asdict(recipe)))
+
+
+def _settings(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield from _settings(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
+
+
+def varying(recipes: Sequence[Recipe]) -> list[dict[str, Any]]:
+    """Of each recipe the settings that are not the same in all of them; None where it has no such option."""
+    each = [settings(recipe) for recipe in recipes]
+    names = dict.fromkeys(name for one in each for name in one)
+    different = [name for name in names if any(one.get(name) != each[0].get(name) for one in each)]
+    return [{name: one.get(name) for name in different} for one in each]
 
 
 def recipe_from_json(values: dict[str, Any]) -> Recipe:

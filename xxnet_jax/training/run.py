@@ -385,7 +385,11 @@ class TrainedNetwork:
 
     def predict(self, images: Sequence[np.ndarray]) -> np.ndarray:
         """Class probabilities, float32 [images, classes], of uint8 images [height, width, channels] of any size."""
-        return np.asarray(self._probabilities(self.variables, self.batch(images)))
+        return self.probabilities(self.batch(images))
+
+    def probabilities(self, batch: np.ndarray) -> np.ndarray:
+        """Class probabilities, float32 [images, classes], of images as `batch` or a `Decoder` makes them."""
+        return np.asarray(self._apply(self.variables, batch))
 
     def batch(self, images: Sequence[np.ndarray]) -> np.ndarray:
         """The images as uint8 [images, height, width, channels], in the format of the network."""
@@ -398,7 +402,7 @@ class TrainedNetwork:
         return np.stack(fitted)
 
     @functools.cached_property
-    def _probabilities(self) -> Callable[..., jax.Array]:
+    def _apply(self) -> Callable[..., jax.Array]:
         def probabilities(variables: Any, images: jax.Array) -> jax.Array:
             inputs = preprocess(images, self.config.preprocessing)
             logits: Any = self.model.apply(variables, inputs, train=False)

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import optax
 
 from xxnet_jax.losses import Batch, LossFn, Metrics, Outputs, classification_loss
-from xxnet_jax.metrics import Mean, StreamingMetric
-from xxnet_jax.models import Network
+from xxnet_jax.metrics import LayerMetric, Mean, StreamingMetric
+from xxnet_jax.models import Network, observe
 from xxnet_jax.models.normalization import WHOLE_BATCH, BatchNormScope, batch_norm_scope
 from xxnet_jax.precision import all_finite
 from xxnet_jax.training.dispatch import fold, micro_batches
@@ -131,7 +131,7 @@ def _examples(batch: Batch) -> jax.Array:
 
 
 def make_eval_step(
-    model: Network, loss_fn: LossFn, metrics: Mapping[str, StreamingMetric] = MappingProxyType({})
+    model: Network, loss_fn: LossFn, metrics: Mapping[str, StreamingMetric | LayerMetric] = MappingProxyType({})
 ) -> EvalStep:
     """`eval_step(variables, batch) -> means, counts`, in inference mode, of the examples whose mask is set.
 
@@ -141,11 +141,20 @@ def make_eval_step(
         metrics: have the counts, by the same names.
     """
 
+    of_layers = {name: metric for name, metric in metrics.items() if isinstance(metric, LayerMetric)}
+    of_logits = {name: metric for name, metric in metrics.items() if isinstance(metric, StreamingMetric)}
+
     def eval_step(variables: dict[str, Any], batch: Batch) -> tuple[Metrics, dict[str, Any]]:
-        prediction: Any = model.apply(variables, batch["image"], train=False)
+        images, mask = batch["image"], batch["mask"]
+        prediction: Any
+        if of_layers:
+            prediction, observed = observe(model, variables, images)
+            counts = {name: metric.count(observed[metric.observes], mask) for name, metric in of_layers.items()}
+        else:
+            prediction, counts = model.apply(variables, images, train=False), {}
         outputs = Outputs(prediction, {}, jnp.zeros((), jnp.int32))
         _, means = loss_fn(outputs, batch, jax.random.key(0))
-        counts = {name: metric.count(prediction, batch["label"], batch["mask"]) for name, metric in metrics.items()}
+        counts |= {name: metric.count(prediction, batch["label"], mask) for name, metric in of_logits.items()}
         return means, counts
 
     return eval_step
