@@ -76,7 +76,7 @@ def of_process(arguments: Arguments) -> list[Usage]:
 
 
 def row(usage: Usage) -> dict[str, Any]:
-    gpus = {f"gpu{gpu.index}_{name}": getattr(gpu, name) for gpu in usage.gpus for name in ("utilization", "memory")}
+    gpus = {f"gpu{gpu.number}_{name}": getattr(gpu, name) for gpu in usage.gpus for name in ("utilization", "memory")}
     return {"seconds": round(usage.seconds, 3), "cores": round(usage.cores, 3), "memory": usage.memory, **gpus}
 
 
@@ -85,10 +85,10 @@ def show(usages: Sequence[Usage]) -> None:
     print(f"{usages[-1].seconds:.1f} s; cores: mean {statistics.mean(cores):.2f}, peak {max(cores):.2f}; ", end="")
     print(f"memory: peak {format_bytes(max(memory))}")
     for gpu in usages[-1].gpus:
-        own = [usage.gpus[gpu.index] for usage in usages if len(usage.gpus) > gpu.index]
+        own = [usage.gpus[gpu.number] for usage in usages if len(usage.gpus) > gpu.number]
         busy = statistics.mean(sample.utilization for sample in own)
         peak = max(sample.memory for sample in own)
-        print(f"GPU {gpu.index}: busy {busy:.0%}; memory: peak {format_bytes(peak)} of {format_bytes(gpu.total)}")
+        print(f"GPU {gpu.number}: busy {busy:.0%}; memory: peak {format_bytes(peak)} of {format_bytes(gpu.total)}")
 
 
 if __name__ == "__main__":

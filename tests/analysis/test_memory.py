@@ -92,7 +92,7 @@ def test_donated():
 )
 def test_xla(name: str, shape: tuple[int, int, int], batch_size: int, lowest: float, highest: float):
     """The predicted peak is near XLA's; that of the smallest network is mostly what XLA copies."""
-    knobs = {"window": 2} if name == "vgg11" else {}  # of the dense layers, for small images
+    knobs: dict[str, Any] = {"window": 2} if name == "vgg11" else {}  # of the dense layers, for small images
     model, tx = xx.create_model(name, **knobs), xx.create_optimizer("momentum", learning_rate=0.1)
     predicted = training_memory(model, shape, tx, batch_size)
     compiled = compiled_memory(lowered_train_step(model, tx, shape, batch_size).compile())

@@ -255,16 +255,17 @@ def _step(model: nn.Module, tx: optax.GradientTransformation, state: Any, batch:
     key = jax.random.key(0)
 
     def objective(params: Any) -> tuple[jax.Array, Any]:
-        prediction, collections_ = model.apply(
+        result: Any = model.apply(
             {"params": params, "batch_stats": statistics},
             batch["image"],
             train=True,
             mutable=["batch_stats", "aux_logits"],
             rngs={"dropout": key},
         )
-        auxiliary = collections_.get("aux_logits", {}).get("heads", {})
+        prediction, changed = result
+        auxiliary = changed.get("aux_logits", {}).get("heads", {})
         loss, _ = classification_loss()(Outputs(prediction, auxiliary, jnp.zeros((), jnp.int32)), batch, key)
-        return loss, collections_.get("batch_stats", {})
+        return loss, changed.get("batch_stats", {})
 
     gradients, statistics = jax.grad(objective, has_aux=True)(params)
     updates, opt_state = tx.update(gradients, opt_state, params)

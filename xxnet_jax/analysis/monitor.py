@@ -22,13 +22,13 @@ class Gpu(NamedTuple):
     """A GPU, whoever uses it.
 
     Attributes:
-        index: its number.
+        number: of it.
         utilization: share of the time in which a kernel ran, 0 .. 1.
         memory: bytes that are taken.
         total: bytes that there are.
     """
 
-    index: int
+    number: int
     utilization: float
     memory: int
     total: int
@@ -138,8 +138,8 @@ def parse_gpus(answer: str) -> tuple[Gpu, ...]:
     """The lines of nvidia-smi: index, percent, MiB, MiB."""
     rows = csv.reader(answer.splitlines(), skipinitialspace=True)
     return tuple(
-        Gpu(int(index), _number(percent) / 100, int(_number(used) * 2**20), int(_number(total) * 2**20))
-        for index, percent, used, total in rows
+        Gpu(int(number), _number(percent) / 100, int(_number(used) * 2**20), int(_number(total) * 2**20))
+        for number, percent, used, total in rows
     )
 
 

@@ -103,7 +103,7 @@ class Summary:
         return "\n".join([text(HEAD), line, *layers, line, last])
 
 
-HEAD = ("layer", "kind", "output", "parameters", "MACs", "activations")
+HEAD: tuple[str, ...] = ("layer", "kind", "output", "parameters", "MACs", "activations")
 NUMBERS = HEAD[3:]
 
 
@@ -133,7 +133,7 @@ def summarize(
     model, input_shape = network_of(model_or_name, input_shape)
     variables, _ = abstract_variables(model, input_shape)
     program, endpoints = traced_network(model, input_shape, batch_size)
-    params = flatten_dict(variables["params"])
+    params: Any = flatten_dict(variables["params"])
     rows = _rows(program, endpoints, _parameters_by_module(params))
     auxiliary = sum(math.prod(leaf.shape) for leaf in params.values()) - sum(row.parameters for row in rows)
     return Summary(
@@ -158,7 +158,7 @@ NORMALIZATION = "local_response_norm"  # a scope of models/layers.py
 
 def _rows(program: Program, endpoints: Mapping[str, int | None], parameters: Mapping[Path, int]) -> list[Row]:
     """Operations of a module with parameters are one layer; of the others those that have a kind are one each."""
-    published = {array: name for name, array in reversed(endpoints.items()) if array is not None}
+    published = {array: name for name, array in reversed([*endpoints.items()]) if array is not None}
     of_image = {program.arguments[0]}
     groups: dict[Any, list[Operation]] = {}
     before: Any = None
