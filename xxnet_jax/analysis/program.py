@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jax.extend.core import ClosedJaxpr
 
 from xxnet_jax.errors import InvalidArgument
 from xxnet_jax.models import create_model, model_info
@@ -55,12 +56,14 @@ class Program:
     Attributes:
         operations: in their order.
         avals: array -> its shape and dtype.
+        constants: array -> its value, where the function holds it.
         arguments: the arrays that it takes.
         results: the arrays that it returns, None for literals.
     """
 
     operations: list[Operation] = field(default_factory=list)
     avals: list[Any] = field(default_factory=list)
+    constants: dict[int, Any] = field(default_factory=dict)
     arguments: list[int] = field(default_factory=list)
     results: list[int | None] = field(default_factory=list)
 
@@ -68,6 +71,12 @@ class Program:
         """A further array."""
         self.avals.append(aval)
         return len(self.avals) - 1
+
+    def constant(self, aval: Any, value: Any) -> int:
+        """A further array that the function holds."""
+        array = self.new(aval)
+        self.constants[array] = value
+        return array
 
 
 def network_of(
@@ -115,10 +124,10 @@ def traced(function: Callable[..., Any], *arguments: Any) -> Program:
 
     Loops and branches stay single operations.
     """
-    jaxpr = jax.make_jaxpr(function)(*arguments).jaxpr
+    closed = jax.make_jaxpr(function)(*arguments)
     program = Program()
-    program.arguments = [program.new(variable.aval) for variable in jaxpr.invars]
-    program.results = _inline(program, jaxpr, program.arguments, ())
+    program.arguments = [program.new(aval) for aval in closed.in_avals]
+    program.results = _inline(program, closed, program.arguments, ())
     return program
 
 
@@ -129,15 +138,20 @@ def _inline(program: Program, jaxpr: Any, arguments: Sequence[int | None], scope
     def number(variable: Any) -> int | None:
         return None if hasattr(variable, "val") else arrays[variable]
 
+    def argument(variable: Any) -> int | None:
+        """As `number`, but a literal is an array too: the function that is called has a name for it."""
+        return program.constant(variable.aval, variable.val) if hasattr(variable, "val") else arrays[variable]
+
     for equation in jaxpr.eqns:
-        inputs = [number(variable) for variable in equation.invars]
         inner = (*scopes, *filter(None, str(equation.source_info.name_stack).split("/")))
         called = _called(equation)
         if called is not None:
             # Rules of a custom gradient stand before the arguments of the function.
-            results = _inline(program, called, inputs[len(inputs) - len(called.invars) :], inner)
+            taken = equation.invars[len(equation.invars) - len(called.jaxpr.invars) :]
+            results = _inline(program, called, [argument(variable) for variable in taken], inner)
             arrays |= zip(equation.outvars, results, strict=True)
             continue
+        inputs = [number(variable) for variable in equation.invars]
         outputs = [program.new(variable.aval) for variable in equation.outvars]
         arrays |= zip(equation.outvars, outputs, strict=True)
         program.operations.append(Operation(equation, inputs, outputs, inner))
@@ -145,10 +159,10 @@ def _inline(program: Program, jaxpr: Any, arguments: Sequence[int | None], scope
 
 
 def _called(equation: Any) -> Any:
-    """The jaxpr of a function that an equation calls once."""
+    """The closed jaxpr of a function that an equation calls once."""
     if equation.primitive.name in CALLS:
         for name in ("jaxpr", "call_jaxpr", "fun_jaxpr"):
             if name in equation.params:
                 inner = equation.params[name]
-                return getattr(inner, "jaxpr", inner)
+                return inner if hasattr(inner, "consts") else ClosedJaxpr(inner, ())
     return None

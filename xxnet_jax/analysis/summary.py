@@ -15,6 +15,7 @@ from xxnet_jax.analysis.macs import macs_of_equation
 from xxnet_jax.analysis.memory import Memory, ModelMemory, model_memory, training_memory, tree_bytes
 from xxnet_jax.analysis.program import Operation, Program, network_of, traced_network
 from xxnet_jax.analysis.units import format_bytes
+from xxnet_jax.models.layers import NORMALIZATION_SCOPE
 from xxnet_jax.parameters import abstract_variables
 
 
@@ -153,7 +154,6 @@ def _parameters_by_module(params: Mapping[Path, Any]) -> dict[Path, int]:
 
 
 ELEMENTWISE = {"max": "relu", "tanh": "tanh", "logistic": "sigmoid", "add": "add", "concatenate": "concatenate"}
-NORMALIZATION = "local_response_norm"  # a scope of models/layers.py
 
 
 def _rows(program: Program, endpoints: Mapping[str, int | None], parameters: Mapping[Path, int]) -> list[Row]:
@@ -170,8 +170,8 @@ def _rows(program: Program, endpoints: Mapping[str, int | None], parameters: Map
         owner = next((modules[:n] for n in range(len(modules), 0, -1) if modules[:n] in parameters), None)
         if owner is not None:
             key = owner
-        elif NORMALIZATION in operation.scopes:
-            key = before if isinstance(before, str) else f"{NORMALIZATION} {len(groups)}"
+        elif NORMALIZATION_SCOPE in operation.scopes:
+            key = before if isinstance(before, str) else f"{NORMALIZATION_SCOPE} {len(groups)}"
         else:
             key = len(groups) if _kind([operation], of_image) != "other" else None
         before = key
@@ -206,7 +206,7 @@ def _row(
 def _modules(operation: Operation) -> Path:
     """The path of the module that it is in, as in the tree of parameters."""
     # The first scope is the network, one with a point is a method.
-    return tuple(scope for scope in operation.scopes[1:] if "." not in scope and scope != NORMALIZATION)
+    return tuple(scope for scope in operation.scopes[1:] if "." not in scope and scope != NORMALIZATION_SCOPE)
 
 
 def _kind(group: list[Operation], of_image: set[int]) -> str:

@@ -28,6 +28,7 @@ Initializer = Callable[..., jax.Array]
 PoolPadding = Literal["VALID", "SAME", "CEIL"] | int
 Stages = Iterator[tuple[str, jax.Array]]
 Order = Literal["conv norm activation", "norm activation conv", "conv activation norm"]
+NORMALIZATION_SCOPE = "local_response_norm"  # by which its operations are known in a traced network
 Unit = Callable[..., nn.Module]  # makes a convolution from its features, size and name
 
 
@@ -345,7 +346,7 @@ class ConvUnit(nn.Module):
         return x
 
 
-@jax.named_scope("local_response_norm")
+@jax.named_scope(NORMALIZATION_SCOPE)
 def local_response_norm(x: jax.Array, radius: int, bias: float, alpha: float, beta: float) -> jax.Array:
     """x / (bias + alpha * sum of x^2 over the channels at most `radius` away)^beta, [batch, height, width, channels].
 
