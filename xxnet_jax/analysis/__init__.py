@@ -1,5 +1,6 @@
 """What networks cost, and what their units see."""
 
+from xxnet_jax.analysis.kernels import convolution_kernels
 from xxnet_jax.analysis.macs import count_macs
 from xxnet_jax.analysis.memory import (
     Memory,
@@ -29,6 +30,7 @@ __all__ = [
     "Row",
     "Summary",
     "compiled_memory",
+    "convolution_kernels",
     "count_macs",
     "effective_receptive_field",
     "format_bytes",
