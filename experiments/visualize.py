@@ -8,23 +8,43 @@ The network is a run (its folder, or the name of a model: then its last run in r
 one. docs/visualization.md has every view with an example.
 """
 
+import functools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
+import jax
 import numpy as np
 import tyro
-from script import main
-from subject import Subject, open_subject
+from script import counted, main
+from subject import Subject, open_subject, subject_of
 
-from xxnet_jax.analysis import convolution_kernels
+from xxnet_jax.analysis import (
+    Occluder,
+    convolution_kernels,
+    feature_reuse,
+    invariance,
+    neighbourhoods,
+    occlusion,
+    pooled_features,
+)
+from xxnet_jax.analysis.invariance import Transform, rotate, scale, translate
+from xxnet_jax.data import open_source
+from xxnet_jax.data.images import padded
+from xxnet_jax.data.source import Examples
 from xxnet_jax.errors import InvalidArgument, UnknownName
-from xxnet_jax.files import make_folder
-from xxnet_jax.models import endpoints
+from xxnet_jax.files import make_folder, write_csv, write_npz
+from xxnet_jax.models import endpoints, observe
+from xxnet_jax.parameters import abstract_variables
 from xxnet_jax.training.recipe import KnobValue
+from xxnet_jax.visualization.embedding import plot_embedding
+from xxnet_jax.visualization.evolution import plot_evolution
+from xxnet_jax.visualization.feature_reuse import plot_feature_reuse
 from xxnet_jax.visualization.filters import plot_filters
+from xxnet_jax.visualization.invariance import Change, plot_invariance
 from xxnet_jax.visualization.maps import plot_maps
+from xxnet_jax.visualization.occlusion import plot_occlusion
 
 
 @dataclass(frozen=True)
@@ -39,6 +59,15 @@ class Arguments:
         model_options: knobs of the registered network, such as alpha 0.75.
         step: of the run's checkpoint; by default the best one.
         out: folder of the pictures.
+        label: occlusion: the class, by number; by default the predicted one.
+        feature: occlusion: the map of the endpoint; by default the one with the greatest sum.
+        size: occlusion: side of the square; by default a quarter of the image's.
+        stride: occlusion: pixels between two places; by default a 32nd of the image's side.
+        features: evolution: how many filters or maps.
+        data: tsne: URI of a dataset; by default the run's.
+        split: tsne: of it; by default the run's test split.
+        examples: tsne: how many images, evenly over the split.
+        seed: tsne: of the embedding.
     """
 
     network: Annotated[tuple[str, ...], tyro.conf.Positional]
@@ -48,12 +77,22 @@ class Arguments:
     model_options: dict[str, KnobValue] = field(default_factory=dict)
     step: int | None = None
     out: Path = Path("visualization")
+    label: int | None = None
+    feature: int | None = None
+    size: int | None = None
+    stride: int | None = None
+    features: int = 8
+    data: str | None = None
+    split: str | None = None
+    examples: int = 1000
+    seed: int = 0
 
     @property
     def images(self) -> list[Path]:
         return [Path(name) for name in self.network[1:]]
 
 
+BATCH = 32
 View = Callable[[Subject, Arguments], Iterator[Path]]  # yields the files that it has written
 
 
@@ -93,6 +132,192 @@ def maps(subject: Subject, arguments: Arguments) -> Iterator[Path]:
         yield out
 
 
+def occlude(subject: Subject, arguments: Arguments) -> Iterator[Path]:
+    """The answer while a grey square covers one part of the image after another (Zeiler and Fergus, 2013, Figure 7)."""
+    side = min(subject.shape[:2])
+    size, stride = arguments.size or max(1, side // 4), arguments.stride or max(1, side // 32)
+    occluder = Occluder(size, stride)
+    maps = [name for name, shape in shapes(subject).items() if len(shape) == 4 and shape[1] * shape[2] > 1]
+    layer = chosen("endpoint with maps", arguments.layer, maps, -1)
+    rows, columns = (occluder.centres(length) for length in subject.shape[:2])
+    watch: Any = functools.partial(counted, images=len(rows) * len(columns), batch_size=BATCH, name="places")
+    for path, image in zip(arguments.images, subject.pixels(arguments.images), strict=True):
+        label = label_of(subject, arguments, image)
+        found = occlusion(
+            subject.model,
+            subject.variables,
+            image,
+            label,
+            occluder,
+            layer,
+            feature=arguments.feature,
+            inputs=subject.inputs,
+            batch_size=BATCH,
+            watch=watch,
+        )
+        picture, numbers = (arguments.out / f"occlusion_{path.stem}.{kind}" for kind in ("png", "npz"))
+        plot_occlusion(image, found, occluder, label, layer, subject.classes, picture)
+        write_npz(numbers, rows=rows, columns=columns, label=label, **found._asdict())
+        yield picture
+        yield numbers
+
+
+def vary(subject: Subject, arguments: Arguments) -> Iterator[Path]:
+    """Distances of the features, and the probability, of images that are moved, enlarged or turned (Zeiler and Fergus,
+    2013, Figure 5); of the first endpoint, and of the last before the answer or another one."""
+    pixels = subject.pixels(arguments.images)
+    names = list(shapes(subject))
+    layers = [names[0], chosen("endpoint", arguments.layer, names, -2)]
+    labels = [label_of(subject, arguments, image) for image in pixels]
+    changes = {}
+    for name, (unit, transform, amounts) in transformations(subject.shape[0]).items():
+        found = invariance(
+            subject.model,
+            subject.variables,
+            pixels,
+            labels,
+            transform,
+            amounts,
+            layers,
+            inputs=subject.inputs,
+            watch=functools.partial(counted, images=len(amounts), batch_size=1, name=name),
+        )
+        changes[name] = Change(unit, transform, amounts, found)
+    picture, numbers = (arguments.out / f"invariance.{kind}" for kind in ("png", "csv"))
+    plot_invariance(pixels, [path.stem for path in arguments.images], changes, picture)
+    rows = [
+        {
+            "transformation": name,
+            "amount": amount,
+            "image": path.name,
+            "class": subject.classes[label],
+            **{f"distance_{layer}": values[at, place] for layer, values in change.found.distances.items()},
+            "probability": change.found.probability[at, place],
+        }
+        for name, change in changes.items()
+        for at, amount in enumerate(change.amounts)
+        for place, (path, label) in enumerate(zip(arguments.images, labels, strict=True))
+    ]
+    write_csv(numbers, rows)
+    yield picture
+    yield numbers
+
+
+def transformations(side: int) -> dict[str, tuple[str, Transform, list[float]]]:
+    """Name -> unit, function and amounts, as in the paper: there 60 of 224 pixels are a quarter of the side."""
+    step = max(1, side // 48)
+    moves = [float(pixels) for pixels in range(-(side // 4 // step) * step, side // 4 + 1, step)]
+    factors = [1 + tenth / 20 for tenth in range(17)]
+    return {
+        "moved down": ("pixels", translate, moves),
+        "enlarged": ("times", scale, factors),
+        "turned": ("degrees", rotate, [float(degrees) for degrees in range(0, 360, 10)]),
+    }
+
+
+def evolution(subject: Subject, arguments: Arguments) -> Iterator[Path]:
+    """Filters, or with an image its feature maps, at every checkpoint that a run has kept (after Zeiler and Fergus,
+    2013, Figure 4, which projects the strongest activations of epochs 1, 2, 5, 10, 20, 30, 40 and 64)."""
+    if subject.run is None:
+        raise InvalidArgument("evolution needs a run: its checkpoints are compared (train.py --keep-epochs 1 2 5 10)")
+    run, stages = subject.run, {}
+    epochs = {line["step"]: line["epoch"] for line in run.folder.history()}
+    checkpoints = run.checkpoints().steps()
+    for step in counted(checkpoints, len(checkpoints), 1, "checkpoints"):
+        stage = subject_of(run, step)
+        if arguments.images:
+            inputs = stage.inputs(stage.pixels(arguments.images[:1]))
+            found = {
+                k: v[0][:, :, None] for k, v in endpoints(stage.model, stage.variables, inputs).items() if v.ndim == 4
+            }
+        else:
+            found = convolution_kernels(stage.model, stage.variables, stage.shape)
+        layer = chosen("layer", arguments.layer, list(found))
+        stages[f"epoch {epochs[step]:g}" if step in epochs else f"step {step:,}"] = np.asarray(
+            found[layer][..., : arguments.features], np.float32
+        )
+    kind = "maps" if arguments.images else "filters"
+    out = arguments.out / f"evolution_{kind}_{file_name(layer)}.png"
+    plot_evolution(stages, out)
+    yield out
+
+
+def heat_map(subject: Subject, arguments: Arguments) -> Iterator[Path]:
+    """Which earlier layers each layer of a DenseNet uses (Huang et al., 2016, section 5 and Figure 5)."""
+    blocks = feature_reuse(subject.model, subject.variables)
+    picture, numbers = (arguments.out / f"heat_map.{kind}" for kind in ("png", "csv"))
+    plot_feature_reuse(blocks, picture)
+    rows = [
+        {"block": name, "layer": layer + 1, "source": source, "mean_absolute_weight": means[source, layer]}
+        for name, means in blocks.items()
+        for source, layer in np.argwhere(~np.isnan(means))
+    ]
+    write_csv(numbers, rows)
+    yield picture
+    yield numbers
+
+
+def tsne(subject: Subject, arguments: Arguments) -> Iterator[Path]:
+    """Features of labelled images in the plane (van der Maaten and Hinton, 2008), by default of the last
+    endpoint before the answer."""
+    recipe = subject.run.config.recipe if subject.run else None
+    uri, split = arguments.data or (recipe and recipe.data), arguments.split or (recipe and recipe.test_split) or "test"
+    if not uri:
+        raise InvalidArgument("there are no images: give --data, such as folder:PATH")
+    source = open_source(uri, data_dir=recipe.data_dir if recipe else None)
+    images, labels = some_examples(source.examples(split), arguments.examples)
+    layer = chosen("endpoint", arguments.layer, list(shapes(subject)), -2)
+    batches = (subject.fit(padded(images[at : at + BATCH], BATCH)) for at in range(0, len(images), BATCH))
+    watched = counted(batches, len(images), BATCH)
+    features = pooled_features(subject.model, subject.variables, watched, layer, inputs=subject.inputs)[: len(images)]
+    points = neighbourhoods(features, seed=arguments.seed)
+    picture, numbers = (arguments.out / f"tsne_{file_name(layer)}.{kind}" for kind in ("png", "csv"))
+    plot_embedding(points, labels, source.classes, f"{layer} of {len(images)} images of {split}", picture)
+    write_csv(
+        numbers,
+        [
+            {"x": x, "y": y, "label": label, "class": source.classes[label]}
+            for (x, y), label in zip(points, labels, strict=True)
+        ],
+    )
+    yield picture
+    yield numbers
+
+
+def some_examples(examples: Examples, count: int) -> tuple[list[np.ndarray], np.ndarray]:
+    """Images of any size and labels, int [images], evenly over the examples."""
+    chosen = set(np.linspace(0, len(examples) - 1, min(count, len(examples))).astype(int).tolist())
+    found = [example for place, example in enumerate(examples) if place in chosen]
+    return [example["image"] for example in found], np.array([example["label"] for example in found])
+
+
+def shapes(subject: Subject) -> dict[str, tuple[int, ...]]:
+    """Of every endpoint for one image, in the order of the computation."""
+    found: dict[str, tuple[int, ...]] = {}
+    variables, images = abstract_variables(subject.model, subject.shape)
+
+    def trace(variables: Any, images: Any) -> None:
+        values = observe(subject.model, variables, images)[1]["endpoints"]
+        found.update({name: value.shape for name, value in values.items()})
+
+    jax.eval_shape(trace, variables, images)
+    return found
+
+
+def label_of(subject: Subject, arguments: Arguments, image: np.ndarray) -> int:
+    """The class that is asked for, or the predicted one.
+
+    Raises:
+        ValueError: it is not there.
+    """
+    classes = len(subject.classes)
+    if arguments.label is None:
+        return int(np.argmax(subject.model.apply(subject.variables, subject.inputs(image[None]), train=False)))
+    if not 0 <= arguments.label < classes:
+        raise InvalidArgument(f"the network has the classes 0 to {classes - 1}, there is no {arguments.label}")
+    return arguments.label
+
+
 def chosen(kind: str, name: str | None, known: list[str], default: int = 0) -> str:
     """A name of `known`, by default the one at a place.
 
@@ -113,6 +338,11 @@ def file_name(layer: str) -> str:
 VIEWS: dict[str, View] = {
     "filters": filters,
     "maps": maps,
+    "occlusion": occlude,
+    "invariance": vary,
+    "evolution": evolution,
+    "heat_map": heat_map,
+    "tsne": tsne,
 }
 
 
