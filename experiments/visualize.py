@@ -184,7 +184,8 @@ def vary(subject: Subject, arguments: Arguments) -> Iterator[Path]:
         )
         changes[name] = Change(unit, transform, amounts, found)
     picture, numbers = (arguments.out / f"invariance.{kind}" for kind in ("png", "csv"))
-    plot_invariance(pixels, [path.stem for path in arguments.images], changes, picture)
+    names = [f"{path.stem}: {subject.classes[label]}" for path, label in zip(arguments.images, labels, strict=True)]
+    plot_invariance(pixels, names, changes, picture)
     rows = [
         {
             "transformation": name,

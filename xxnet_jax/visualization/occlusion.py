@@ -40,7 +40,7 @@ def plot_occlusion(
     figure = Figure(figsize=(15, 3.9), layout="constrained")
     panels = figure.subplots(1, 4)
     height, width = image.shape[:2]
-    rows, columns = (side * occluder.stride - occluder.stride / 2 - 0.5 for side in found.probability.shape)
+    rows, columns = (side * occluder.stride - occluder.stride / 2 for side in found.probability.shape)
     first = -occluder.stride / 2  # a place is drawn as what is nearer to it than to another
     extent = (first, columns, rows, first)
     show_image(panels[0], occluder.cover(image, height // 2, width // 2))
