@@ -11,24 +11,23 @@ configuration and the environment. Pictures are inside: the file needs nothing e
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, NamedTuple
 
-import jax
 import numpy as np
 import tyro
 from evaluation_folder import FIGURES, TABLES, Written, write_evaluation
 from script import counted, main, open_run
 
+from xxnet_jax.analysis import convolution_kernels
 from xxnet_jax.data import Decoder, open_source
 from xxnet_jax.data.loader import permutation
 from xxnet_jax.data.source import Examples, IndexedExamples
 from xxnet_jax.errors import InvalidArgument
 from xxnet_jax.files import write_atomically
 from xxnet_jax.metrics.streaming import figures_of_layers
-from xxnet_jax.models import observe
-from xxnet_jax.parameters import abstract_variables
 from xxnet_jax.training import Evaluation, Recipe, Run
 from xxnet_jax.training.recipe import settings, varying
 from xxnet_jax.training.run import TrainedNetwork
@@ -187,8 +186,8 @@ def predictions(samples: Sequence[Sample], count: int) -> Iterator[Html]:
 
 
 def layers(trained: TrainedNetwork, evaluation: Evaluation, folder: Path) -> Iterator[Html]:
-    if kernel := first_kernel(trained):
-        path, values = kernel
+    kernels = convolution_kernels(trained.model, trained.variables, trained.config.image_format.shape)
+    for path, values in islice(kernels.items(), 1):
         plot_filters(values, folder / "filters.png")
         what = (
             f"The {values.shape[-1]} filters of {path}, {values.shape[0]} x {values.shape[1]}, each in its own range."
@@ -199,20 +198,6 @@ def layers(trained: TrainedNetwork, evaluation: Evaluation, folder: Path) -> Ite
         yield html.picture(folder / "layers.png", f"{what} of each layer, from the first to the last", what)
         for name, values in figures.items():
             yield html.folded(f"{name.replace('_', ' ')} as numbers", html.facts(values))
-
-
-def first_kernel(trained: TrainedNetwork) -> tuple[str, np.ndarray] | None:
-    """Path and kernel [height, width, in, out] of the first convolution, if there is one."""
-    paths: list[str] = []
-    variables, images = abstract_variables(trained.model, trained.config.image_format.shape)
-    jax.eval_shape(lambda v, x: paths.extend(observe(trained.model, v, x)[1]["responses"]), variables, images)
-    for path in paths:
-        parameters: Any = trained.variables["params"]
-        for name in path.split("/"):
-            parameters = parameters[name]
-        if parameters["kernel"].ndim == 4:
-            return path, np.asarray(parameters["kernel"], np.float32)
-    return None
 
 
 def configuration(recipe: Recipe) -> Iterator[Html]:

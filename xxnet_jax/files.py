@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from xxnet_jax.errors import CannotWrite
 
 
@@ -51,6 +53,17 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         temporary.replace(path)
     except OSError as error:
         raise CannotWrite(f"cannot write {path}: {error.strerror}") from error
+
+
+def write_npz(path: Path, **arrays: Any) -> None:
+    """Arrays by name as a .npz file, without pickles.
+
+    Raises:
+        OSError: it could not be written.
+    """
+    stream = io.BytesIO()
+    np.savez(stream, allow_pickle=False, **arrays)
+    write_atomically(path, stream.getvalue())
 
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -144,6 +144,27 @@ def test_killed_between_checkpoints(undisturbed, tmp_path, monkeypatch):
     assert differences(result(workdir), result(undisturbed)) == []
 
 
+def test_kept_epochs(undisturbed, tmp_path, monkeypatch):
+    """Their checkpoints, of 6 steps each, are there at the end, also those from before a death and where nothing is
+    evaluated; they change no other result, and may be asked for when a run is resumed."""
+    workdir = tmp_path / "run"
+    advance = loop._Training.advance
+
+    def advance_and_die(training):
+        advance(training)
+        if training.host.step == 13:
+            raise MemoryError
+
+    monkeypatch.setattr(loop._Training, "advance", advance_and_die)
+    with pytest.raises(MemoryError):
+        run(dataclasses.replace(SMALL, keep_epochs=(1, 2)), workdir, quiet=True)
+    assert Run(workdir).checkpoints().steps() == [6, 7, 12]
+    monkeypatch.setattr(loop._Training, "advance", advance)
+    finished(dataclasses.replace(SMALL, keep_epochs=(1, 2, 4, 99)), workdir)
+    assert {6, 12, 24} | set(Run(undisturbed).checkpoints().steps()) == set(Run(workdir).checkpoints().steps())
+    assert differences(result(workdir), result(undisturbed)) == []
+
+
 def test_a_finished_run_says_so(undisturbed, capsys):
     """The same command again trains nothing and gives the same report."""
     before = (undisturbed / "metrics.jsonl").read_bytes()

@@ -1,7 +1,6 @@
 """Activations of pretrained networks as descriptors of images."""
 
 import functools
-import io
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -13,7 +12,7 @@ import numpy as np
 from xxnet_jax.data.images import IMAGE_SUFFIXES, padded, read_image, squares
 from xxnet_jax.data.preprocessing import preprocess as to_inputs
 from xxnet_jax.errors import InvalidArgument, MissingData, UnknownName
-from xxnet_jax.files import write_atomically
+from xxnet_jax.files import write_npz
 from xxnet_jax.models import Network, model_info
 from xxnet_jax.models.layers import Pooling
 from xxnet_jax.pretrained.network import load_network
@@ -167,7 +166,5 @@ def write_features(out: Path, folder: Path, files: Sequence[Path], features: Seq
         "labels": np.array([classes.index(owner) if owner in classes else -1 for owner in owners], np.int32),
         "classes": np.array(classes, str),
     }
-    stream = io.BytesIO()
-    np.savez(stream, allow_pickle=False, **arrays)
-    write_atomically(out, stream.getvalue())
+    write_npz(out, **arrays)
     return joined.shape

@@ -39,16 +39,22 @@ def preprocess(
     Raises:
         ValueError: unknown name, no image, or one that is not uint8.
     """
+    return to_inputs(jnp.asarray(fitted(images, name, weights)), colours or model_info(name).preprocessing)
+
+
+def fitted(images: Sequence[np.ndarray], name: str, weights: str = "imagenet") -> np.ndarray:
+    """The part of `preprocess` that comes before the colours: uint8 [images, height, width, channels].
+
+    Args and Raises: as `preprocess`.
+    """
     info = model_info(name)
     if not len(images):
         raise InvalidArgument("there is no image to preprocess")
     wrong = [str(image.dtype) for image in images if image.dtype != np.uint8 or image.ndim != 3]
     if wrong:
         raise InvalidArgument(f"expected images of uint8 [height, width, channels], got one of {wrong[0]}")
-    channels = info.input_shape[-1]
     fit = _fit(info, weights)
-    fitted = [fit(with_channels(image, channels)) for image in images]
-    return to_inputs(jnp.asarray(np.stack(fitted)), colours or info.preprocessing)
+    return np.stack([fit(with_channels(image, info.input_shape[-1])) for image in images])
 
 
 def _fit(info: ModelInfo, weights: str) -> Callable[[np.ndarray], np.ndarray]:

@@ -7,7 +7,7 @@ plateau, early stopping) as JSON. It is written in the background, under a tempo
 import logging
 import shutil
 import zlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,33 +24,36 @@ from xxnet_jax.training.processes import is_writer, wait_for_all
 _log = logging.getLogger(__name__)
 
 
-class _KeepBestAndLast(PreservationPolicy):
+class _Keep(PreservationPolicy):
     """Which checkpoints Orbax does not delete when a new one is complete."""
 
-    def __init__(self, last: int):
+    def __init__(self, last: int, steps: Collection[int]):
         self.last = last
+        self.steps = steps
         self.best: int | None = None
 
     def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
         del context
         count = len(checkpoints)
-        return [info.step == self.best or number >= count - self.last for number, info in enumerate(checkpoints)]
+        chosen = {self.best, *self.steps}
+        return [info.step in chosen or number >= count - self.last for number, info in enumerate(checkpoints)]
 
 
 class Checkpoints:
-    """The checkpoints of a run: the best one by validation, and the last few.
+    """The checkpoints of a run: the best one by validation, the last few, and those that are asked for.
 
     Args:
         folder: of the checkpoints.
         keep_last: how many of the last to keep.
+        keep_steps: which others to keep, where they are saved.
         read_only: for programs that only look; they never disturb a running training.
     """
 
-    def __init__(self, folder: Path, keep_last: int = 2, *, read_only: bool = False):
+    def __init__(self, folder: Path, keep_last: int = 2, keep_steps: Collection[int] = (), *, read_only: bool = False):
         self.folder = folder.absolute()
         if read_only and not folder.is_dir():
             raise MissingData(f"no checkpoints in {folder}")
-        self._keep = _KeepBestAndLast(keep_last)
+        self._keep = _Keep(keep_last, keep_steps)
         options = ocp.CheckpointManagerOptions(
             preservation_policy=self._keep,
             create=not read_only,

@@ -3,7 +3,7 @@
 config.json      the recipe and what was resolved from it
 parameters.csv   each parameter: path, shape, whether it is frozen, factor of its rate, weight decay
 metrics.jsonl    one object a line: step, epoch, train/..., validation/..., time/...
-checkpoints/     Orbax: the best one by validation, and the last
+checkpoints/     Orbax: the best one by validation, the last, and those of keep_epochs
 curves.png       loss and accuracy over the steps
 report.json      final figures; it is there when the run is finished
 profile/         summary.txt, summary.json and a trace of a few steps, where --profile asked for it

@@ -35,6 +35,7 @@ class LoopConfig:
         total_steps: of the run.
         log_every: steps between two lines of metrics.
         evaluate_every: steps between two evaluations with a checkpoint each; the last step always has one.
+        keep_steps: steps that have a checkpoint, too.
         early_stopping: evaluations without a better one after which the run ends; None: never.
         plateau: reduces the learning rate by the validation accuracy; its initial state.
     """
@@ -42,6 +43,7 @@ class LoopConfig:
     total_steps: int
     log_every: int
     evaluate_every: int
+    keep_steps: frozenset[int] = frozenset()
     early_stopping: int | None = None
     plateau: Plateau | None = None
 
@@ -137,7 +139,7 @@ def train(
                     training.log()
                 if training.due(config.evaluate_every):
                     training.validate_and_save()
-                elif interrupted:
+                elif interrupted or training.host.step in config.keep_steps:
                     training.save()
     finally:
         training.close()
@@ -224,6 +226,7 @@ class _Training:
         ahead = (
             self.config.total_steps - step,
             *(n - step % n for n in (self.config.log_every, self.config.evaluate_every)),
+            *(kept - step for kept in self.config.keep_steps if kept > step),
         )
         count = full if full <= min(ahead) else 1
         before = time.perf_counter()

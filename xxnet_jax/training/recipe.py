@@ -63,6 +63,8 @@ class Recipe:
         log_every: steps between two lines of metrics; by default an epoch, at most 100.
         evaluate_every: steps between two evaluations, each with a checkpoint; by default an epoch.
         keep_last: checkpoints to keep besides the best.
+        keep_epochs: epochs after which a checkpoint is saved and kept, too, such as 1 2 5 10 (visualize.py --what
+            evolution).
         batch_norm: which examples are normalized together: global (all of the batch), per_device, or a number of them
             ("ghost batches"). With `accumulate`, those of a micro-batch.
         precision: f32; bf16: computed in bfloat16, with parameters, statistics, logits and losses in float32; bf16_all:
@@ -118,6 +120,7 @@ class Recipe:
     log_every: int | None = None
     evaluate_every: int | None = None
     keep_last: int = 2
+    keep_epochs: tuple[int, ...] = ()
     batch_norm: Literal["global", "per_device"] | int = "global"
     precision: Precision = "f32"
     matmul_precision: Literal["default", "high", "highest", "tensorfloat32", "float32"] | None = None
@@ -135,6 +138,8 @@ class Recipe:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise InvalidArgument(f"{name} must be at least 1, got {value}")
+        if any(epoch < 1 for epoch in self.keep_epochs):
+            raise InvalidArgument(f"keep_epochs must be at least 1 each, got {self.keep_epochs}")
         if self.seed < 0:
             raise InvalidArgument(f"seed must not be negative, got {self.seed}")
         if self.l2 < 0:
@@ -181,7 +186,7 @@ class Recipe:
         """The fields that may differ between the parts of a resumed run: they do not change the result so far."""
         free = {
             *("epochs", "steps", "test_split", "data_dir", "download", "log_every", "metrics"),
-            *("keep_last", "resident", "steps_per_call", "devices", "parallel", "fsdp", "model_devices"),
+            *("keep_last", "keep_epochs", "resident", "steps_per_call", "devices", "parallel", "fsdp", "model_devices"),
         }
         if self.batch_norm == "per_device":
             free -= {"devices", "model_devices"}

@@ -162,7 +162,8 @@ def _run(
         say("\n".join(f"  {line}" for line in describe_groups(treatment)))
     if profile:
         say(profile_steps(train_step, state, loader, folder.profile).page())
-    checkpoints = Checkpoints(folder.checkpoints, recipe.keep_last)
+    keep_steps = frozenset(epoch * loader.batches_per_epoch for epoch in recipe.keep_epochs)
+    checkpoints = Checkpoints(folder.checkpoints, recipe.keep_last, keep_steps)
     try:
         result = train(
             state,
@@ -175,6 +176,7 @@ def _run(
                 total_steps,
                 log_every=recipe.log_every or min(loader.batches_per_epoch, 100),
                 evaluate_every=recipe.evaluate_every or loader.batches_per_epoch,
+                keep_steps=keep_steps,
                 early_stopping=recipe.early_stopping,
                 plateau=recipe.plateau,
             ),

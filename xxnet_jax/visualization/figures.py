@@ -5,6 +5,8 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from xxnet_jax.files import write_atomically
 
 
@@ -13,6 +15,13 @@ def save_png(figure: Any, out: Path) -> None:
     stream = io.BytesIO()
     figure.savefig(stream, format="png", dpi=120)
     write_atomically(out, stream.getvalue())
+
+
+def show_image(axes: Any, image: np.ndarray) -> None:
+    """Draw an image [height, width, 1 or 3], uint8 or from 0 to 1, without ticks."""
+    gray = image.shape[-1] == 1
+    axes.imshow(image[..., 0] if gray else image, cmap="gray", vmin=0, vmax=255 if image.dtype == np.uint8 else 1)
+    axes.set(xticks=[], yticks=[])
 
 
 def plain_ticks(axis: Any) -> None:

@@ -18,13 +18,11 @@ def plot_filters(kernel: np.ndarray, out: Path) -> None:
     """
     from matplotlib.figure import Figure
 
-    height, width, inputs, filters = kernel.shape
+    height, width, _, filters = kernel.shape
     columns = min(filters, math.ceil(math.sqrt(filters * 1.6)))
     rows = math.ceil(filters / columns)
     grid = np.ones((rows * (height + 1) + 1, columns * (width + 1) + 1, 3))
-    shown = kernel if inputs == 3 else kernel.mean(axis=2, keepdims=True)
-    low, high = (bound(shown, axis=(0, 1, 2)) for bound in (np.min, np.max))
-    scaled = (shown - low) / np.maximum(high - low, np.finfo(shown.dtype).tiny)
+    scaled = scaled_filters(kernel)
     for number in range(filters):
         top, left = (
             1 + place * (side + 1) for place, side in zip(divmod(number, columns), (height, width), strict=True)
@@ -36,3 +34,17 @@ def plot_filters(kernel: np.ndarray, out: Path) -> None:
     axes.imshow(grid, interpolation="nearest", aspect="auto")
     axes.axis("off")
     save_png(figure, out)
+
+
+def scaled_filters(kernel: np.ndarray) -> np.ndarray:
+    """Filters as pictures, each from 0 to 1 in its own range.
+
+    Args:
+        kernel: float [height, width, in, out].
+
+    Returns:
+        float [height, width, 3 or 1, out]: in colour where there are three inputs, else their mean.
+    """
+    shown = kernel if kernel.shape[2] == 3 else kernel.mean(axis=2, keepdims=True)
+    low, high = (bound(shown, axis=(0, 1, 2)) for bound in (np.min, np.max))
+    return (shown - low) / np.maximum(high - low, np.finfo(shown.dtype).tiny)
