@@ -38,6 +38,11 @@ VIEWS = {
     "occlusion": (["a.png", "--stride", "8", "--label", "3"], ["occlusion_a.png", "occlusion_a.npz"]),
     "invariance": (["a.png", "b.png"], ["invariance.png", "invariance.csv"]),
     "evolution": ([], ["evolution_filters_C1.png"]),
+    "deconvnet": (["a.png", "--layer", "C3", "--features", "3"], ["deconvnet_C3_a.png"]),
+    "top9": (["--layer", "C1,S4", "--examples", "64", "--features", "2"], ["top9_C1_S4.png"]),
+    "saliency": (["a.png"], ["saliency_a.png", "saliency_a.npz"]),
+    "guided": (["a.png", "--label", "3"], ["guided_a.png", "guided_a.npz"]),
+    "grad_cam": (["a.png", "--layer", "C3"], ["grad_cam_a.png", "grad_cam_a.npz"]),
     "tsne": (["--examples", "20"], ["tsne_F6.png", "tsne_F6.csv"]),
 }
 
@@ -99,6 +104,7 @@ def test_heat_map_of_random_weights(tmp_path: Path, call: Any):
         (["--what", "filter"], "unknown view 'filter': did you mean filters?"),
         (["--what", "filters", "--layer", "C9"], "unknown layer 'C9'"),
         (["--what", "maps"], "there is no image"),
+        (["--what", "deconvnet", "--layer", "F6"], "unknown endpoint with maps 'F6'"),
         (["--what", "maps", "missing.png"], "no image file missing.png"),
         (["--what", "evolution"], "evolution needs a run"),
         (["--what", "heat_map"], "only DenseNets have dense blocks, got a LeNet5"),

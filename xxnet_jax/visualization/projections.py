@@ -9,6 +9,7 @@ import numpy as np
 from xxnet_jax.visualization.figures import save_png
 
 GAP = 2  # pixels between tiles
+DPI = 120
 
 
 class Excited(NamedTuple):
@@ -37,7 +38,7 @@ def signed_colours(values: np.ndarray) -> np.ndarray:
     return np.round(127.5 + 127.5 * values / max(np.abs(values).max(), 1e-12)).astype(np.uint8)
 
 
-def plot_strongest(layers: Mapping[str, Sequence[Excited]], out: Path, side: int = 48) -> None:
+def plot_strongest(layers: Mapping[str, Sequence[Excited]], out: Path, side: int = 36) -> None:
     """Draw, for each layer and feature, the projections in a square and the patches beside it.
 
     As Figure 2 of Zeiler and Fergus, Visualizing and Understanding Convolutional Networks, 2013.
@@ -49,11 +50,10 @@ def plot_strongest(layers: Mapping[str, Sequence[Excited]], out: Path, side: int
     """
     from matplotlib.figure import Figure
 
-    columns = max(map(len, layers.values()))
     rows = {name: np.concatenate([_cell(feature, side) for feature in found], 1) for name, found in layers.items()}
-    height, width = next(iter(rows.values())).shape[:2]
-    scale = 16 / (width * columns / max(len(layers[next(iter(rows))]), 1))
-    figure = Figure(figsize=(16, len(rows) * (height * scale + 0.35)), layout="constrained")
+    height = max(row.shape[0] for row in rows.values())
+    width = max(row.shape[1] for row in rows.values())
+    figure = Figure(figsize=(width / DPI, len(rows) * (height / DPI + 0.3)), layout="constrained")
     for axes, (name, row) in zip(figure.subplots(len(rows), 1, squeeze=False)[:, 0], rows.items(), strict=True):
         axes.imshow(row, interpolation="nearest")
         axes.set_title(f"{name}, features {', '.join(str(found.feature) for found in layers[name])}", loc="left")
