@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from script import open_run
 
+from xxnet_jax.analysis.responses import responses
 from xxnet_jax.data import preprocess, read_image
 from xxnet_jax.errors import InvalidArgument
 from xxnet_jax.models import Network, create_model, model_info
@@ -58,6 +59,11 @@ class Subject:
     def inputs(self, pixels: np.ndarray | jax.Array) -> jax.Array:
         """Inputs of the network, float32, of uint8 [images, *shape]."""
         return preprocess(jnp.asarray(pixels), self.preprocessing)
+
+    def probabilities(self, pixels: np.ndarray) -> np.ndarray:
+        """Of the classes, float32 [images, classes], for uint8 [images, *shape]."""
+        respond = responses(self.model, (), self.inputs)
+        return np.asarray(respond(self.variables, pixels)[0])
 
 
 def open_subject(name: str, weights: str | None, options: dict[str, Any], step: int | None = None) -> Subject:
