@@ -1,5 +1,6 @@
 """A network to look at, wherever it comes from: a run, published weights, or random ones where they are asked for."""
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,7 +118,8 @@ def subject_of(run: Run, step: int | None = None) -> Subject:
 def _random(name: str, options: dict[str, Any]) -> Subject:
     info = model_info(name)
     model = create_model(name, **options)
-    variables: Any = model.init(jax.random.key(0), jnp.zeros((1, *info.input_shape)), train=False)
+    init = jax.jit(functools.partial(model.init, train=False))  # compiled, nothing but the initializers is left of it
+    variables: Any = init(jax.random.key(0), jnp.zeros((1, *info.input_shape)))
     classes = class_names(model.num_classes or 0)
     title = f"{name}, random weights"
     return Subject(
