@@ -1,5 +1,6 @@
 """A network to look at, wherever it comes from: a run, published weights, or random ones where they are asked for."""
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from script import open_run
 
+from xxnet_jax.analysis.responses import responses
 from xxnet_jax.data import preprocess, read_image
 from xxnet_jax.errors import InvalidArgument
 from xxnet_jax.models import Network, create_model, model_info
@@ -58,6 +60,11 @@ class Subject:
     def inputs(self, pixels: np.ndarray | jax.Array) -> jax.Array:
         """Inputs of the network, float32, of uint8 [images, *shape]."""
         return preprocess(jnp.asarray(pixels), self.preprocessing)
+
+    def probabilities(self, pixels: np.ndarray) -> np.ndarray:
+        """Of the classes, float32 [images, classes], for uint8 [images, *shape]."""
+        respond = responses(self.model, (), self.inputs)
+        return np.asarray(respond(self.variables, pixels)[0])
 
 
 def open_subject(name: str, weights: str | None, options: dict[str, Any], step: int | None = None) -> Subject:
@@ -111,7 +118,8 @@ def subject_of(run: Run, step: int | None = None) -> Subject:
 def _random(name: str, options: dict[str, Any]) -> Subject:
     info = model_info(name)
     model = create_model(name, **options)
-    variables: Any = model.init(jax.random.key(0), jnp.zeros((1, *info.input_shape)), train=False)
+    init = jax.jit(functools.partial(model.init, train=False))  # compiled, nothing but the initializers is left of it
+    variables: Any = init(jax.random.key(0), jnp.zeros((1, *info.input_shape)))
     classes = class_names(model.num_classes or 0)
     title = f"{name}, random weights"
     return Subject(

@@ -224,7 +224,7 @@ def evolution(subject: Subject, arguments: Arguments) -> Iterator[Path]:
     2013, Figure 4, which projects the strongest activations of epochs 1, 2, 5, 10, 20, 30, 40 and 64)."""
     if subject.run is None:
         raise InvalidArgument("evolution needs a run: its checkpoints are compared (train.py --keep-epochs 1 2 5 10)")
-    run, stages = subject.run, {}
+    run, stages, layer = subject.run, {}, ""
     epochs = {line["step"]: line["epoch"] for line in run.folder.history()}
     checkpoints = run.checkpoints().steps()
     for step in counted(checkpoints, len(checkpoints), 1, "checkpoints"):
@@ -326,7 +326,7 @@ def label_of(subject: Subject, arguments: Arguments, image: np.ndarray) -> int:
     """
     classes = len(subject.classes)
     if arguments.label is None:
-        return int(np.argmax(subject.model.apply(subject.variables, subject.inputs(image[None]), train=False)))
+        return int(subject.probabilities(image[None]).argmax())
     if not 0 <= arguments.label < classes:
         raise InvalidArgument(f"the network has the classes 0 to {classes - 1}, there is no {arguments.label}")
     return arguments.label

@@ -211,7 +211,8 @@ def test_pooled_features():
 def test_neighbourhoods_keep_classes_together():
     """Of clusters far apart, each point's neighbours in the plane are of its own; the same seed gives the same plane;
     three images are too few."""
-    features, labels = make_blobs(90, 20, centers=3, cluster_std=0.5, random_state=0)
+    blobs: Any = make_blobs(90, 20, centers=3, cluster_std=0.5, random_state=0)
+    features, labels = blobs
     points = neighbourhoods(features.astype(np.float32), seed=1)
     assert points.shape == (90, 2)
     assert KNeighborsClassifier(5).fit(points, labels).score(points, labels) == 1

@@ -107,7 +107,7 @@ def test_heat_map_of_random_weights(tmp_path: Path, call: Any):
         (["--what", "deconvnet", "--layer", "F6"], "unknown endpoint with maps 'F6'"),
         (["--what", "maps", "missing.png"], "no image file missing.png"),
         (["--what", "evolution"], "evolution needs a run"),
-        (["--what", "heat_map"], "only DenseNets have dense blocks, got a LeNet5"),
+        (["--what", "heat_map"], "only DenseNets have dense blocks, got a LeNet"),
         (["--what", "tsne"], "there are no images: give --data"),
     ],
 )

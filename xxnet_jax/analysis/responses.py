@@ -13,7 +13,6 @@ Inputs = Callable[[jax.Array], jax.Array]  # uint8 images -> inputs of a network
 Responses = Callable[[Any, Any], tuple[jax.Array, dict[str, jax.Array]]]
 
 
-@functools.lru_cache(maxsize=8)
 def responses(model: Network, endpoints: tuple[str, ...], inputs: Inputs) -> Responses:
     """`(variables, images) -> class probabilities [images, classes], {endpoint: activation}`, compiled; nothing else is
     computed.
@@ -26,7 +25,11 @@ def responses(model: Network, endpoints: tuple[str, ...], inputs: Inputs) -> Res
     Raises:
         ValueError: when it is called, and there is no such endpoint.
     """
+    return _compiled(model, endpoints, inputs)  # type: ignore[arg-type]
 
+
+@functools.lru_cache(maxsize=8)
+def _compiled(model: Network, endpoints: tuple[str, ...], inputs: Inputs) -> Responses:
     @jax.jit
     def respond(variables: Any, images: Any) -> tuple[jax.Array, dict[str, jax.Array]]:
         logits, inside = observe(model, variables, inputs(images))

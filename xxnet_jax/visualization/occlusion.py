@@ -64,7 +64,7 @@ def plot_occlusion(
     )
     panels[3].set_title("likeliest class", fontsize=10)
     most = np.argsort(-np.bincount(places.reshape(-1)), kind="stable")[:LEGEND_UP_TO]
-    handles = [Patch(color=colours[place], label=classes[labels[place]]) for place in most]
+    handles = [Patch(color=tuple(colours[place]), label=classes[int(labels[place])]) for place in most]
     panels[3].legend(handles=handles, loc="center left", bbox_to_anchor=(1, 0.5), fontsize=8)
     for axes in panels:
         axes.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5), xticks=[], yticks=[])
