@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import tyro
 from script import counted, main
@@ -266,7 +267,7 @@ def tsne(subject: Subject, arguments: Arguments) -> Iterator[Path]:
     endpoint before the answer."""
     images, labels, classes = labelled(subject, arguments)
     layer = chosen("endpoint", arguments.layer, list(shapes(subject)), -2)
-    batches = (padded(images[at : at + BATCH], BATCH) for at in range(0, len(images), BATCH))
+    batches = (np.stack(padded([*images[at : at + BATCH]], BATCH)) for at in range(0, len(images), BATCH))
     watched = counted(batches, len(images), BATCH)
     features = pooled_features(subject.model, subject.variables, watched, layer, inputs=subject.inputs)[: len(images)]
     points = neighbourhoods(features, seed=arguments.seed)
@@ -358,8 +359,8 @@ def deconvnet(subject: Subject, arguments: Arguments) -> Iterator[Path]:
         found = np.asarray(endpoints(subject.model, subject.variables, inputs)[layer][0], np.float32)
         peaks = found.reshape(-1, found.shape[-1]).max(0)
         features = np.argsort(-peaks, kind="stable")[: arguments.features]
-        repeated = np.repeat(np.asarray(inputs), len(features), 0)
-        projections = np.asarray(project(subject.model, subject.variables, repeated, layer, features))
+        repeated = jnp.repeat(inputs, len(features), 0)
+        projections = np.asarray(project(subject.model, subject.variables, repeated, layer, features.tolist()))
         panels = {f"feature {f}: {peaks[f]:.3g}": p for f, p in zip(features, projections, strict=True)}
         out = arguments.out / f"deconvnet_{file_name(layer)}_{path.stem}.png"
         plot_on_image(image, panels, out)
@@ -413,7 +414,7 @@ def attribute(subject: Subject, arguments: Arguments, name: str) -> Iterator[Pat
     layer = arguments.layer and chosen("endpoint with maps", arguments.layer, spatial_endpoints(subject))
     for path, image in zip(arguments.images, subject.pixels(arguments.images), strict=True):
         label = label_of(subject, arguments, image)
-        inputs, classes = subject.inputs(image[None]), np.array([label])
+        inputs, classes = subject.inputs(image[None]), jnp.array([label])
         match name:
             case "saliency":
                 values = saliency(subject.model, subject.variables, inputs, classes)

@@ -280,7 +280,7 @@ def test_networks_of_the_zoo(name: str):
         ]
         assert all(np.isfinite(projection).all() and np.abs(projection).max() > 0 for projection in found)
         if name != "lenet5":  # it has no ReLU
-            assert not np.allclose(*found)
+            assert not np.allclose(found[0], found[1])
         maps = grad_cam(model, variables, images, classes=jnp.array([0, 1]))
         assert maps.shape == (2, 32, 32)
 

@@ -69,7 +69,7 @@ def grad_cam(
     Raises:
         ValueError: unknown endpoint, or one without pixels.
     """
-    compute = _grad_cam(model, images.shape, endpoint)
+    compute = _grad_cam(model, images.shape, endpoint)  # type: ignore[arg-type]
     return compute(variables, images, _classes(model, variables, images, classes))
 
 
@@ -99,7 +99,7 @@ def _predicted(model: Network) -> Callable[..., jax.Array]:
 def _backward_from_class(
     model: Network, variables: Any, images: jax.Array, classes: jax.Array | None, rule: Rule
 ) -> jax.Array:
-    compute = _from_class(model, images.shape, rule)
+    compute = _from_class(model, images.shape, rule)  # type: ignore[arg-type]
     return compute(variables, images, _classes(model, variables, images, classes))
 
 

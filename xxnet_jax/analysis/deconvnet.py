@@ -45,7 +45,7 @@ def project(
         ValueError: unknown endpoint or feature.
     """
     chosen = np.full(len(images), -1) if features is None else np.asarray(features)
-    compute = _projection(model, images.shape, endpoint, rule)
+    compute = _projection(model, images.shape, endpoint, rule)  # type: ignore[arg-type]
     count = compute.features
     if chosen.shape != (len(images),) or chosen.max(initial=-1) >= count or chosen.min(initial=0) < -1:
         raise InvalidArgument(
@@ -124,7 +124,7 @@ def strongest(
     seen = 0
     chosen = jnp.asarray(features)
     for images in batches:
-        compute = _maxima(model, images.shape, endpoint)
+        compute = _maxima(model, images.shape, endpoint)  # type: ignore[arg-type]
         if not all(0 <= feature < compute.features for feature in features):
             raise InvalidArgument(f"{endpoint} has features 0 to {compute.features - 1}, got {list(features)}")
         values, units = map(np.asarray, compute.function(variables, images, chosen))
