@@ -88,6 +88,7 @@ def test_evolution_of_maps(trained: Path, tmp_path: Path, call: Any):
         assert picture.width == pytest.approx(120 * (0.9 * 2 + 0.2), abs=2)
 
 
+@pytest.mark.slow
 def test_heat_map_of_random_weights(tmp_path: Path, call: Any):
     """A registered network may have random weights where they are asked for, and the output says so; the CSV has each
     source of each layer: 12 layers see 1 to 12 sources, the transition or classifier 13."""
@@ -105,7 +106,7 @@ def test_heat_map_of_random_weights(tmp_path: Path, call: Any):
         (["--what", "filters", "--layer", "C9"], "unknown layer 'C9'"),
         (["--what", "maps"], "there is no image"),
         (["--what", "deconvnet", "--layer", "F6"], "unknown endpoint with maps 'F6'"),
-        (["--what", "maps", "missing.png"], "no image file missing.png"),
+        (["missing.png", "--what", "maps"], "no image file missing.png"),
         (["--what", "evolution"], "evolution needs a run"),
         (["--what", "heat_map"], "only DenseNets have dense blocks, got a LeNet"),
         (["--what", "tsne"], "there are no images: give --data"),
