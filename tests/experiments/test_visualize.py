@@ -4,11 +4,15 @@ import csv
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 import pytest
 import visualize
 from PIL import Image
 
+import xxnet_jax as xx
+from xxnet_jax.parameters import abstract_variables
+from xxnet_jax.pretrained import save_weights
 from xxnet_jax.training import Recipe, run
 
 
@@ -88,13 +92,21 @@ def test_evolution_of_maps(trained: Path, tmp_path: Path, call: Any):
         assert picture.width == pytest.approx(120 * (0.9 * 2 + 0.2), abs=2)
 
 
-@pytest.mark.slow
-def test_heat_map_of_random_weights(tmp_path: Path, call: Any):
-    """A registered network may have random weights where they are asked for, and the output says so; the CSV has each
-    source of each layer: 12 layers see 1 to 12 sources, the transition or classifier 13."""
-    words = ["densenet40_12", "--weights", "random", "--what", "heat_map", "--out", tmp_path]
+def test_random_weights(tmp_path: Path, call: Any):
+    """A registered network may have them where they are asked for, and the output says so."""
+    words = ["lenet5", "--weights", "random", "--what", "filters", "--out", tmp_path]
     status, output, _ = call(visualize.visualize, *words)
-    assert (status, output.splitlines()[0]) == (0, "densenet40_12, random weights")
+    assert (status, output.splitlines()[0]) == (0, "lenet5, random weights")
+
+
+def test_heat_map(tmp_path: Path, call: Any):
+    """The CSV has each source of each layer: 12 layers see 1 to 12 sources, the transition or classifier 13."""
+    shapes, _ = abstract_variables(xx.create_model("densenet40_12"), (32, 32, 3))
+    random = np.random.default_rng(0)
+    variables = jax.tree.map(lambda leaf: random.normal(size=leaf.shape).astype(np.float32), shapes)
+    save_weights(variables, tmp_path / "weights.safetensors", model="densenet40_12")
+    words = ["densenet40_12", "--weights", tmp_path / "weights.safetensors", "--what", "heat_map", "--out", tmp_path]
+    assert call(visualize.visualize, *words)[0] == 0
     with (tmp_path / "heat_map.csv").open(newline="") as file:
         assert len(list(csv.DictReader(file))) == 3 * sum(range(1, 14))
 
