@@ -115,7 +115,7 @@ class NetworkProblem:
         decoder = Decoder(resolved.image_format, len(resolved.classes))
         self.image_shape = resolved.image_format.shape
         self.loader = make_loader(source.examples(recipe.train_split), decoder, recipe.batch_size, train=True)
-        self.input_fn = input_function(self.loader, resolved.preprocessing)
+        self.input_fn = input_function(self.loader, resolved.inputs)
         self.evaluators = {
             name: split_evaluator(resolved, self.model, source, split, decoder=decoder, mesh=self.mesh)
             for name, split in (("validation", recipe.validation_split), ("test", recipe.test_split))

@@ -33,7 +33,7 @@ class Subject:
         variables: of it.
         classes: names, by label.
         shape: height, width and channels of the images.
-        preprocessing: of the pixels.
+        to_inputs: makes inputs of the network, float32, of uint8 [images, *shape].
         fit: uint8 images of any size -> uint8 [images, *shape].
         run: where it is one.
     """
@@ -43,7 +43,7 @@ class Subject:
     variables: dict[str, Any]
     classes: Sequence[str]
     shape: tuple[int, int, int]
-    preprocessing: str
+    to_inputs: Callable[[jax.Array], jax.Array]
     fit: Callable[[Sequence[np.ndarray]], np.ndarray]
     run: Run | None = None
 
@@ -59,7 +59,7 @@ class Subject:
 
     def inputs(self, pixels: np.ndarray | jax.Array) -> jax.Array:
         """Inputs of the network, float32, of uint8 [images, *shape]."""
-        return preprocess(jnp.asarray(pixels), self.preprocessing)
+        return self.to_inputs(jnp.asarray(pixels))
 
     def probabilities(self, pixels: np.ndarray) -> np.ndarray:
         """Of the classes, float32 [images, classes], for uint8 [images, *shape]."""
@@ -90,7 +90,7 @@ def open_subject(name: str, weights: str | None, options: dict[str, Any], step: 
         network.variables,
         network.classes,
         model_info(name).input_shape,
-        network.preprocessing,
+        functools.partial(preprocess, name=network.preprocessing),
         lambda images: fitted(images, name, network.weights),
     )
 
@@ -109,7 +109,7 @@ def subject_of(run: Run, step: int | None = None) -> Subject:
         trained.variables,
         config.classes,
         config.image_format.shape,
-        config.preprocessing,
+        config.inputs,
         trained.batch,
         run,
     )
@@ -122,6 +122,5 @@ def _random(name: str, options: dict[str, Any]) -> Subject:
     variables: Any = init(jax.random.key(0), jnp.zeros((1, *info.input_shape)))
     classes = class_names(model.num_classes or 0)
     title = f"{name}, random weights"
-    return Subject(
-        title, model, variables, classes, info.input_shape, info.preprocessing, lambda images: fitted(images, name)
-    )
+    to_inputs = functools.partial(preprocess, name=info.preprocessing)
+    return Subject(title, model, variables, classes, info.input_shape, to_inputs, lambda images: fitted(images, name))

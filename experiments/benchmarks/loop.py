@@ -9,6 +9,7 @@ network on the same images. Everyone has one turn, an epoch, in each round; "rat
 peer our loop is: median and range over the rounds. Figures go to results.csv in OUT.
 """
 
+import functools
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -66,7 +67,7 @@ def measure_loop() -> int:
     mesh = make_mesh(1)
     model = create_model("lenet5", num_classes=source.num_classes)
     tx = training_optimizer("adam", 1e-3)
-    input_fn = input_function(loader, "lecun")
+    input_fn = input_function(loader, functools.partial(preprocess, name="lecun"))
     step = make_train_step(model, tx, classification_loss())
 
     def new_state():

@@ -4,6 +4,7 @@ python experiments/benchmarks/population.py --members 8      on CPU, where one a
 python experiments/benchmarks/population.py --members 64     on a GPU, where together is
 """
 
+import functools
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import tyro
 from measuring import OURS, Run, against_ours, in_turns, results, show
 from script import main
 
-from xxnet_jax.data import Decoder, ImageFormat, make_loader, open_source
+from xxnet_jax.data import Decoder, ImageFormat, make_loader, open_source, preprocess
 from xxnet_jax.losses import classification_loss
 from xxnet_jax.models import create_model
 from xxnet_jax.training.population import Member, Population
@@ -53,7 +54,7 @@ def measure_population() -> int:
             "adam",
             classification_loss(),
             loader,
-            input_function(loader, "lecun"),
+            input_function(loader, functools.partial(preprocess, name="lecun")),
             (32, 32, 1),
             make_mesh(),
             own_order=own_order,

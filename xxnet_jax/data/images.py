@@ -10,7 +10,7 @@ from xxnet_jax.errors import CorruptData, InvalidArgument, MissingData, UnknownN
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp"})
 
-Fit = Literal["resize", "pad"]
+Fit = Literal["resize", "pad", "crop"]
 Interpolation = Literal["bilinear", "bicubic"]
 
 

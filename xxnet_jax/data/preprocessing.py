@@ -5,8 +5,12 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from xxnet_jax.data.statistics import Statistics
 from xxnet_jax.errors import InvalidArgument, UnknownName
+
+WHITENING_FLOOR = 0.1  # added to variances: small ones are noise (Goodfellow et al., Maxout Networks, 2013)
 
 
 def standardize(images: jax.Array) -> jax.Array:
@@ -44,12 +48,54 @@ PREPROCESSING: dict[str, Callable[[jax.Array], jax.Array]] = {
 }
 
 
-def preprocess(images: jax.Array, name: str) -> jax.Array:
-    """uint8 images [..., height, width, channels] as float32 inputs by the rule `name` of `PREPROCESSING`.
+def _whitened(x: jax.Array, statistics: Statistics) -> jax.Array:
+    """Coordinates of the standardized images along the principal components, each with variance 1."""
+    center = statistics.standardized_mean.reshape(*[1] * (x.ndim - 3), -1)
+    flat = standardize(x).reshape(*x.shape[:-3], -1) - center
+    return flat @ (statistics.directions / np.sqrt(statistics.variances + WHITENING_FLOOR))
+
+
+# name: function of pixels scaled to [0, 1] and of the statistics of the training images
+FITTED: dict[str, Callable[[jax.Array, Statistics], jax.Array]] = {
+    # Huang et al., Densely Connected Convolutional Networks, 2017, section 4.1: by channel.
+    "channels": lambda x, s: (x - _channels(x, *s.channel_mean)) / _channels(x, *s.channel_std),
+    # He et al., Deep Residual Learning, 2015, section 4.2: "with the per-pixel mean subtracted".
+    "pixel_mean": lambda x, s: x - s.mean[(None,) * (x.ndim - 3)],
+    # Decorrelated; PCA leaves no image, ZCA turns back to the image that is nearest (Bell and Sejnowski, 1997).
+    "pca": lambda x, s: _whitened(x, s).reshape(x.shape),
+    "zca": lambda x, s: (_whitened(x, s) @ s.directions.T).reshape(x.shape),
+}
+WHITENING = ("pca", "zca")
+
+
+def check_preprocessing(name: str) -> None:
+    """Refuse a name that is in neither table."""
+    if name not in (known := [*PREPROCESSING, *FITTED]):
+        raise UnknownName("preprocessing", name, known)
+
+
+def unit_values(images: jax.Array) -> jax.Array:
+    """uint8 images as float32 in [0, 1]."""
+    return images.astype(jnp.float32) / 255
+
+
+def preprocess(images: jax.Array, name: str, statistics: Statistics | None = None) -> jax.Array:
+    """Images [..., height, width, channels], uint8 or float32 in [0, 1], as float32 inputs.
+
+    Args:
+        images: as said.
+        name: a rule of `PREPROCESSING` or `FITTED`.
+        statistics: of the training images, for a rule of `FITTED`.
 
     Raises:
-        ValueError: unknown rule.
+        ValueError: unknown rule, or one of `FITTED` without statistics.
     """
-    if name not in PREPROCESSING:
-        raise UnknownName("preprocessing", name, PREPROCESSING)
-    return PREPROCESSING[name](images.astype(jnp.float32) / 255)
+    check_preprocessing(name)
+    values = unit_values(images) if images.dtype == jnp.uint8 else images
+    if name in PREPROCESSING:
+        return PREPROCESSING[name](values)
+    if statistics is None:
+        raise InvalidArgument(
+            f"the preprocessing '{name}' needs statistics of the training images: see image_statistics"
+        )
+    return FITTED[name](values, statistics)

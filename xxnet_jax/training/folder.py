@@ -1,6 +1,7 @@
 """The run folder: what a training run leaves on disk.
 
 config.json      the recipe and what was resolved from it
+statistics.npz   of the training images, where the preprocessing needs them
 parameters.csv   each parameter: path, shape, whether it is frozen, factor of its rate, weight decay
 metrics.jsonl    one object a line: step, epoch, train/..., validation/..., time/...
 checkpoints/     Orbax: the best one by validation, the last, and those of keep_epochs
@@ -14,11 +15,13 @@ import fcntl
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from xxnet_jax.data import ImageFormat
+import jax
+
+from xxnet_jax.data import FITTED, ImageFormat, Statistics, preprocess
 from xxnet_jax.errors import CannotWrite, ConfigMismatch, CorruptData, MissingData
 from xxnet_jax.files import read_json_lines, write_atomically, write_csv
 from xxnet_jax.training.recipe import Recipe, differences, recipe_from_json
@@ -35,6 +38,7 @@ class RunConfig:
             they are padded.
         preprocessing: from pixels to inputs.
         classes: names, by label.
+        statistics: of the training images, where the preprocessing needs them.
     """
 
     recipe: Recipe
@@ -42,9 +46,17 @@ class RunConfig:
     source_size: tuple[int, int] | None
     preprocessing: str
     classes: tuple[str, ...]
+    statistics: Statistics | None = None
+
+    def inputs(self, images: jax.Array) -> jax.Array:
+        """Inputs of the network, float32, of images [..., height, width, channels], uint8 or float32 in [0, 1]."""
+        return preprocess(images, self.preprocessing, self.statistics)
 
     def to_json(self) -> str:
-        return json.dumps(asdict(self), indent=2) + "\n"
+        """All but the statistics, which have a file of their own."""
+        values = asdict(replace(self, statistics=None))
+        del values["statistics"]
+        return json.dumps(values, indent=2) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> "RunConfig":
@@ -67,6 +79,10 @@ class RunFolder:
     @property
     def metrics(self) -> Path:
         return self.path / "metrics.jsonl"
+
+    @property
+    def statistics(self) -> Path:
+        return self.path / "statistics.npz"
 
     @property
     def checkpoints(self) -> Path:
@@ -113,9 +129,12 @@ class RunFolder:
         if not path.is_file():
             raise MissingData(f"no run in {self.path}: {path.name} is missing")
         try:
-            return RunConfig.from_json(path.read_text(encoding="utf-8"))
+            config = RunConfig.from_json(path.read_text(encoding="utf-8"))
         except (KeyError, TypeError, ValueError) as error:
             raise CorruptData(f"cannot read {path}: {error}") from error
+        if config.preprocessing in FITTED:
+            config = replace(config, statistics=Statistics.load(self.statistics))
+        return config
 
     def check(self, config: RunConfig) -> None:
         """Refuse to continue the run in this folder, if there is one, with another configuration.
@@ -134,7 +153,9 @@ class RunFolder:
                 )
 
     def begin(self, config: RunConfig, parameters: Sequence[Mapping[str, Any]]) -> None:
-        """Write config.json and parameters.csv."""
+        """Write config.json, parameters.csv and, if there are any, the statistics."""
+        if config.statistics is not None:
+            config.statistics.save(self.statistics)
         write_csv(self.path / "parameters.csv", parameters)
         write_atomically(self.path / "config.json", config.to_json())
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from typing import Any, Literal, get_type_hints
 
+from xxnet_jax.data.augmentation import Augmentation, make_augmentation
 from xxnet_jax.data.images import Fit
 from xxnet_jax.errors import CorruptData, InvalidArgument
 from xxnet_jax.optimizers import Like, ParameterGroups, Plateau, ScheduleConfig
@@ -27,12 +28,20 @@ class Recipe:
         validation_split: the best checkpoint is chosen on it; None: the last one is taken.
         test_split: read once, at the end; None: not at all.
         image_size: side of the images; by default the network's.
-        fit: how images get that size: resize, or pad with zeros.
-        preprocessing: how pixels become inputs; by default the network's.
-        augmentation: how training images are changed at random: cifar (padded by 4 zeros, cropped, mirrored) or
-            mirror; None: not at all.
+        fit: how images get that size: resize, pad with zeros, or crop: scaled as a whole, and the middle cut out.
+        shorter_side: of what is cropped, before; by default the side of the images divided by .875.
+        preprocessing: how pixels become inputs; by default the network's. channels (mean and deviation of each),
+            pixel_mean, pca and zca (whitened) are computed from the training images when a run begins.
+        augmentation: how training images are changed at random: mirror, cifar (padded by 4 zeros, cropped, mirrored),
+            alexnet, vgg, vgg_jitter, inception, inception_crop, resnet (windows of photographs, colours); None: not at
+            all.
+        augmentation_options: numbers in place of the preset's, such as mixup .2, rotation 10 or largest_side 512.
         skip_corrupt: leave out images that cannot be decoded, and count them.
-        resident: keep the decoded set on the device; by default when it fits.
+        resident: keep the decoded set on the device; by default when it fits, and no windows are cut.
+        workers: processes that decode the images of a set that does not live on the device; 0: threads of this one.
+        begin_with: a run folder; the network begins with the parameters of its best checkpoint that have the same path
+            and shape.
+        begin_pattern: of those, the ones whose path this regular expression matches.
         epochs: of training.
         steps: of training, in place of epochs.
         batch_size: over all devices.
@@ -88,10 +97,15 @@ class Recipe:
     test_split: str | None = "test"
     image_size: int | None = None
     fit: Fit = "resize"
+    shorter_side: int | None = None
     preprocessing: str | None = None
     augmentation: str | None = None
+    augmentation_options: dict[str, float] = field(default_factory=dict)
     skip_corrupt: bool = False
     resident: bool | None = None
+    workers: int = 0
+    begin_with: str | None = None
+    begin_pattern: str = ""
     epochs: int = 20
     steps: int | None = None
     batch_size: int = 128
@@ -134,14 +148,21 @@ class Recipe:
         for name in ("epochs", "batch_size", "keep_last", "accumulate"):
             if getattr(self, name) < 1:
                 raise InvalidArgument(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("steps", "log_every", "evaluate_every", "image_size", "early_stopping"):
+        for name in ("steps", "log_every", "evaluate_every", "image_size", "shorter_side", "early_stopping"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise InvalidArgument(f"{name} must be at least 1, got {value}")
         if any(epoch < 1 for epoch in self.keep_epochs):
             raise InvalidArgument(f"keep_epochs must be at least 1 each, got {self.keep_epochs}")
-        if self.seed < 0:
-            raise InvalidArgument(f"seed must not be negative, got {self.seed}")
+        for name in ("seed", "workers"):
+            if getattr(self, name) < 0:
+                raise InvalidArgument(f"{name} must not be negative, got {getattr(self, name)}")
+        if self.shorter_side is not None and self.fit != "crop":
+            raise InvalidArgument(f"shorter_side is for fit crop, not for {self.fit}")
+        if self.resident and self.changes.cuts:
+            raise InvalidArgument("windows are cut out of photographs on the host: leave resident out, or at False")
+        if self.batch_size % 2 and self.changes.mixes:
+            raise InvalidArgument(f"mixup and cutmix need an even batch_size, got {self.batch_size}")
         if self.l2 < 0:
             raise InvalidArgument(f"l2 must not be negative, got {self.l2}")
         if self.ema_decay is not None and not 0 <= self.ema_decay < 1:
@@ -165,6 +186,11 @@ class Recipe:
                     raise InvalidArgument(f"{name} needs a validation_split")
 
     @property
+    def changes(self) -> Augmentation:
+        """The random changes of training images."""
+        return make_augmentation(self.augmentation, self.augmentation_options)
+
+    @property
     def averages(self) -> bool:
         """Whether an average of the parameters is kept, and evaluated."""
         return self.ema_decay is not None or self.polyak_from is not None
@@ -186,7 +212,17 @@ class Recipe:
         """The fields that may differ between the parts of a resumed run: they do not change the result so far."""
         free = {
             *("epochs", "steps", "test_split", "data_dir", "download", "log_every", "metrics"),
-            *("keep_last", "keep_epochs", "resident", "steps_per_call", "devices", "parallel", "fsdp", "model_devices"),
+            *(
+                "keep_last",
+                "keep_epochs",
+                "resident",
+                "workers",
+                "steps_per_call",
+                "devices",
+                "parallel",
+                "fsdp",
+                "model_devices",
+            ),
         }
         if self.batch_norm == "per_device":
             free -= {"devices", "model_devices"}

@@ -4,31 +4,34 @@ import contextlib
 import functools
 import importlib.metadata
 import platform
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 import optax
+from flax.traverse_util import flatten_dict, unflatten_dict
 from jax.sharding import Mesh, SingleDeviceSharding
 
 from xxnet_jax.data import (
-    AUGMENTATION,
-    PREPROCESSING,
+    Augmentation,
     Decoder,
     ImageFormat,
     Source,
-    augment,
+    Statistics,
+    image_statistics,
     make_loader,
     open_source,
-    preprocess,
 )
+from xxnet_jax.data.augmentation import distort_colours, mix_examples, move_pixels
 from xxnet_jax.data.images import fit_image
 from xxnet_jax.data.loader import Batch, Loader
-from xxnet_jax.errors import InvalidArgument, UnknownName
+from xxnet_jax.data.preprocessing import FITTED, WHITENING, check_preprocessing, unit_values
+from xxnet_jax.errors import InvalidArgument
 from xxnet_jax.losses import LossFn, classification_loss, l2_penalty
 from xxnet_jax.metrics import create_metrics
 from xxnet_jax.models import Network, count_parameters, create_model, model_info
@@ -56,6 +59,7 @@ from xxnet_jax.training.state import (
 from xxnet_jax.training.step import make_eval_step, make_train_step
 
 EVALUATION_BATCH = 256
+UNCHANGED = Augmentation()
 
 
 def run(
@@ -122,7 +126,7 @@ def _run(
     extras = state_extras(recipe)
     shardings = state_sharding(mesh, abstract_state(model, tx, shape, **extras), fsdp=recipe.fsdp)
     state = create_state(model, tx, shape, seed=recipe.seed, **extras, sharding=shardings)
-    state = with_variables(state, initial)
+    state = with_variables(state, {**beginning(recipe, state), **initial})
     parameters = count_parameters(state.params)
     rate = float(state.opt_state.hyperparams["learning_rate"])
 
@@ -139,7 +143,8 @@ def _run(
         accumulate=recipe.accumulate,
         batch_norm=recipe_batch_norm(recipe, mesh, state),
     )
-    inputs = input_function(loader, config.preprocessing, recipe.augmentation)
+    config = with_statistics(config, folder, source, decoder)
+    inputs = input_function(loader, config.inputs, recipe.changes, len(config.classes))
     train_step = CompiledTrainStep(
         step, inputs, mesh, recipe.steps_per_call, states=shardings, parallel=recipe.parallel
     )
@@ -233,14 +238,22 @@ def resolve(recipe: Recipe, source: Source) -> RunConfig:
         height = width = recipe.image_size
     image_format = ImageFormat(height, width, source.image_shape[-1], recipe.fit)
     preprocessing = recipe.preprocessing or info.preprocessing
-    if preprocessing not in PREPROCESSING:
-        raise UnknownName("preprocessing", preprocessing, PREPROCESSING)
-    if recipe.augmentation is not None and recipe.augmentation not in AUGMENTATION:
-        raise UnknownName("augmentation", recipe.augmentation, AUGMENTATION)
+    check_preprocessing(preprocessing)
     create_metrics(recipe.metrics, len(source.classes))  # names what is wrong before anything is trained
     rows, columns = source.image_shape[:2]
     size = None if rows is None or columns is None else (rows, columns)
     return RunConfig(recipe, image_format, size, preprocessing, source.classes)
+
+
+def with_statistics(config: RunConfig, folder: RunFolder, source: Source, decoder: Decoder) -> RunConfig:
+    """The configuration with the statistics that its preprocessing needs: those of the run that is resumed, or new."""
+    if config.preprocessing not in FITTED:
+        return config
+    if folder.statistics.exists():
+        return replace(config, statistics=Statistics.load(folder.statistics))
+    decoded = decoder.read_all(source.examples(config.recipe.train_split))
+    images = (example["image"] for example in decoded if example["mask"])
+    return replace(config, statistics=image_statistics(images, whiten=config.preprocessing in WHITENING))
 
 
 def build_model(config: RunConfig) -> Network:
@@ -248,6 +261,30 @@ def build_model(config: RunConfig) -> Network:
     options: dict[str, Any] = config.recipe.model_options
     formats = FORMATS[config.recipe.precision]
     return create_model(config.recipe.model, num_classes=len(config.classes), **formats._asdict(), **options)
+
+
+def beginning(recipe: Recipe, state: TrainState) -> dict[str, Any]:
+    """The parameters of another run that this one begins with.
+
+    Raises:
+        FileNotFoundError: there is no such run.
+        ValueError: it has no parameter whose path the pattern matches, with the shape that it has here.
+    """
+    if recipe.begin_with is None:
+        return {}
+    found = flatten_dict(Run(Path(recipe.begin_with)).load().variables["params"], sep="/")
+    wanted = flatten_dict(state.params, sep="/")
+    shared = {
+        path: value
+        for path, value in found.items()
+        if path in wanted and value.shape == wanted[path].shape and re.search(recipe.begin_pattern, path)
+    }
+    if not shared:
+        raise InvalidArgument(
+            f"{recipe.begin_with} shares no parameter with this network that matches '{recipe.begin_pattern}': it has "
+            f"{', '.join(found)}"
+        )
+    return {"params": unflatten_dict(shared, sep="/")}
 
 
 def state_extras(recipe: Recipe) -> dict[str, bool]:
@@ -280,7 +317,7 @@ def split_evaluator(
     )
     chosen = create_metrics(config.recipe.metrics if metrics is None else metrics, len(config.classes))
     step = make_eval_step(model, classification_loss(config.recipe.loss), chosen)
-    return make_evaluate(step, loader, input_function(loader, config.preprocessing), mesh, chosen)
+    return make_evaluate(step, loader, input_function(loader, config.inputs), mesh, chosen)
 
 
 def recipe_optimizer(recipe: Recipe, schedule: optax.Schedule = lambda step: 1.0) -> optax.GradientTransformation:
@@ -334,16 +371,29 @@ def average_decay(recipe: Recipe) -> Callable[[jax.Array], jax.Array] | None:
     return None
 
 
-def input_function(loader: Loader, preprocessing: str, augmentation: str | None = None) -> InputFn:
-    """`(resident, batch of the loader) -> batch of the step`: fetch, then preprocess and augment the images."""
+def input_function(
+    loader: Loader,
+    to_inputs: Callable[[jax.Array], jax.Array],
+    changes: Augmentation = UNCHANGED,
+    num_classes: int = 0,
+) -> InputFn:
+    """`(resident, batch of the loader) -> batch of the step`: fetch, then preprocess and augment the images.
+
+    Args:
+        loader: of the batches.
+        to_inputs: makes inputs of images, uint8 or float32 in [0, 1], such as `RunConfig.inputs`.
+        changes: at random, of training images.
+        num_classes: where the changes mix examples.
+    """
 
     def input_fn(resident: Any, batch: Batch) -> Batch:
         batch = dict(loader.fetch(resident, batch))
         draws = batch.pop("draw", None)
-        images = preprocess(batch["image"], preprocessing)
-        if augmentation is not None:
-            images = augment(images, draws, augmentation)
-        return batch | {"image": images}
+        if draws is None or changes == UNCHANGED:
+            return batch | {"image": to_inputs(batch["image"])}
+        images = distort_colours(unit_values(batch["image"]), draws, changes)
+        batch |= {"image": move_pixels(to_inputs(images), draws, changes)}
+        return mix_examples(batch, draws, changes, num_classes) if changes.mixes else batch
 
     return input_fn
 
@@ -406,8 +456,7 @@ class TrainedNetwork:
     @functools.cached_property
     def _apply(self) -> Callable[..., jax.Array]:
         def probabilities(variables: Any, images: jax.Array) -> jax.Array:
-            inputs = preprocess(images, self.config.preprocessing)
-            logits: Any = self.model.apply(variables, inputs, train=False)
+            logits: Any = self.model.apply(variables, self.config.inputs(images), train=False)
             return jax.nn.softmax(logits)
 
         return jax.jit(probabilities)
