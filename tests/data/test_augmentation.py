@@ -98,7 +98,7 @@ def test_pca_noise():
     np.testing.assert_allclose(added, np.broadcast_to(added[:, :1, :1], added.shape), atol=1e-6)
     directions = np.asarray(changes.COLOUR_DIRECTIONS, np.float64)
     np.testing.assert_allclose(directions.T @ directions, np.eye(3), atol=2e-4)  # they are given to four digits
-    expected = directions @ np.diag(np.square(0.1 * np.asarray(changes.COLOUR_DEVIATIONS))) @ directions.T
+    expected = directions @ np.diag(np.square(0.1 * np.asarray(changes.COLOUR_VARIANCES))) @ directions.T
     found = np.cov(added[:, 0, 0].astype(np.float64), rowvar=False)
     np.testing.assert_allclose(found, expected, rtol=0.05)
 

@@ -33,6 +33,8 @@ def test_means_and_deviations(statistics: Statistics):
     np.testing.assert_allclose(statistics.mean, values.mean(0), rtol=1e-6)
     np.testing.assert_allclose(statistics.channel_mean, values.mean((0, 1, 2)), rtol=1e-6)
     np.testing.assert_allclose(statistics.channel_std, values.std((0, 1, 2)), rtol=1e-6)
+    expected = np.cov(values.reshape(-1, 2), rowvar=False, bias=True)
+    np.testing.assert_allclose(statistics.channel_covariance, expected, rtol=1e-5)
 
 
 def test_channels_and_pixel_mean(statistics: Statistics):

@@ -25,7 +25,7 @@ class Statistics:
         images: how many.
         mean: the mean image, float32 [height, width, channels].
         channel_mean: of each channel, float32 [channels].
-        channel_std: standard deviation of each channel over all pixels of all images, float32 [channels].
+        channel_covariance: over all pixels of all images, float32 [channels, channels].
         standardized_mean: the mean of the images after each was standardized, float32 [height * width * channels];
             empty unless wanted.
         directions: the principal components of those, one a column, the largest variance first, float32 [values,
@@ -36,10 +36,15 @@ class Statistics:
     images: int
     mean: np.ndarray
     channel_mean: np.ndarray
-    channel_std: np.ndarray
+    channel_covariance: np.ndarray
     standardized_mean: np.ndarray
     directions: np.ndarray
     variances: np.ndarray
+
+    @property
+    def channel_std(self) -> np.ndarray:
+        """Standard deviation of each channel, float32 [channels]."""
+        return np.sqrt(np.diag(self.channel_covariance))
 
     @property
     def whitens(self) -> bool:
@@ -86,7 +91,7 @@ def image_statistics(images: Iterable[np.ndarray], *, whiten: bool = False) -> S
         ValueError: there is no image, they differ in size, or they are too large to be whitened.
     """
     count, shape = 0, ()
-    total = squares = products = standardized_total = np.zeros(())
+    total = squares = products = standardized_total = np.zeros(())  # each takes its shape from what is added
     for chunk in _chunks(images):
         values = chunk.astype(np.float32) / 255
         shape = shape or chunk.shape[1:]
@@ -94,7 +99,8 @@ def image_statistics(images: Iterable[np.ndarray], *, whiten: bool = False) -> S
             raise InvalidArgument(f"images of {shape} and {chunk.shape[1:]}: statistics are of images of one size")
         count += len(chunk)
         total = total + values.sum(0, dtype=np.float64)
-        squares = squares + np.square(values).sum((0, 1, 2), dtype=np.float64)
+        pixels = values.reshape(-1, shape[-1]).astype(np.float64)
+        squares = squares + pixels.T @ pixels
         if whiten:
             flat = _standardized(values).reshape(len(values), -1)
             if flat.shape[1] > WHITENED_VALUES:
@@ -108,8 +114,8 @@ def image_statistics(images: Iterable[np.ndarray], *, whiten: bool = False) -> S
         raise InvalidArgument("statistics of no image: the split is empty")
     mean = total / count
     channel_mean = mean.mean((0, 1))
-    variance = squares / (count * shape[0] * shape[1]) - np.square(channel_mean)
-    found = [mean, channel_mean, np.sqrt(np.maximum(variance, 0))]
+    covariance = squares / (count * shape[0] * shape[1]) - np.outer(channel_mean, channel_mean)
+    found = [mean, channel_mean, covariance]
     if whiten:
         center = standardized_total / count
         variances, directions = np.linalg.eigh(products / count - np.outer(center, center))
