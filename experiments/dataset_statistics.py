@@ -28,7 +28,6 @@ from xxnet_jax.errors import CorruptData
 from xxnet_jax.files import make_folder, write_atomically
 from xxnet_jax.visualization.statistics import plot_statistics
 
-
 LARGEST_SIDE = 64
 
 

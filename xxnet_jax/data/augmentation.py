@@ -18,7 +18,7 @@ from jax.scipy.ndimage import map_coordinates
 from xxnet_jax.errors import InvalidArgument, UnknownName
 
 # Principal components of the colours of ImageNet's training images, values in [0, 1], one a column, and the variances
-# along them: the numbers that all implementations of AlexNet's noise use. Of 200 photographs dataset_statistics.py finds
+# along them: the numbers that implementations of AlexNet's noise use. Of 200 photographs dataset_statistics.py finds
 # the same directions within .01, and the variances .191, .0147, .0036.
 COLOUR_DIRECTIONS = ((-0.5675, 0.7192, 0.4009), (-0.5808, -0.0045, -0.8140), (-0.5836, -0.6948, 0.4203))
 COLOUR_VARIANCES = (0.2175, 0.0188, 0.0045)
