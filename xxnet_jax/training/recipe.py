@@ -159,9 +159,10 @@ class Recipe:
                 raise InvalidArgument(f"{name} must not be negative, got {getattr(self, name)}")
         if self.shorter_side is not None and self.fit != "crop":
             raise InvalidArgument(f"shorter_side is for fit crop, not for {self.fit}")
-        if self.resident and self.changes.cuts:
+        changes = self.changes
+        if self.resident and changes.cuts:
             raise InvalidArgument("windows are cut out of photographs on the host: leave resident out, or at False")
-        if self.batch_size % 2 and self.changes.mixes:
+        if self.batch_size % 2 and changes.mixes:
             raise InvalidArgument(f"mixup and cutmix need an even batch_size, got {self.batch_size}")
         if self.l2 < 0:
             raise InvalidArgument(f"l2 must not be negative, got {self.l2}")
