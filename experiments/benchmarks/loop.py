@@ -10,6 +10,7 @@ peer our loop is: median and range over the rounds. Figures go to results.csv in
 """
 
 import functools
+import itertools
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -77,7 +78,8 @@ def measure_loop() -> int:
     resident = jax.device_put(loader.resident, replicated(mesh))
     prepare = jax.jit(input_fn)
     batches = [
-        jax.device_put(prepare(resident, batch), divided(mesh)) for batch in loader.epoch_batches(epoch=0, skip=0)
+        jax.device_put(prepare(resident, batch), divided(mesh))
+        for batch in itertools.islice(loader.host_batches(0), loader.batches_per_epoch)
     ]
     bare_step = jax.jit(step, donate_argnums=0)
 

@@ -12,6 +12,7 @@ IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".t
 
 Fit = Literal["resize", "pad", "crop"]
 Interpolation = Literal["bilinear", "bicubic"]
+CENTRAL_PART = 0.875  # of the shorter side, in the middle: what networks for ImageNet are tested on
 
 
 def read_image(path: Path, channels: int) -> np.ndarray:
@@ -66,22 +67,31 @@ def padded(images: list[np.ndarray], number: int) -> list[np.ndarray]:
     return images + images[:1] * (number - len(images))
 
 
-def fit_image(image: np.ndarray, height: int, width: int, fit: Fit = "resize") -> np.ndarray:
+def fit_image(
+    image: np.ndarray, height: int, width: int, fit: Fit = "resize", shorter_side: int | None = None
+) -> np.ndarray:
     """uint8 [*, *, channels] as uint8 [height, width, channels].
 
     Args:
         image: of any size.
         height, width: wanted.
-        fit: "resize" stretches (bilinear, antialiased); "pad" puts the image into the middle of zeros.
+        fit: "resize" stretches (bilinear, antialiased); "pad" puts the image into the middle of zeros; "crop" scales it
+            as a whole and cuts out the middle, a square.
+        shorter_side: of the scaled image, with "crop"; by default `height` / .875, the 256 of 224.
 
     Raises:
-        ValueError: "pad", and the image is larger than wanted.
+        ValueError: "pad", and the image is larger than wanted; "crop", and what is wanted is no square, or larger than
+            the shorter side.
     """
+    if fit not in get_args(Fit):
+        raise UnknownName("fit", fit, get_args(Fit))
     rows, columns = image.shape[:2]
+    if fit == "crop":
+        if height != width:
+            raise InvalidArgument(f"fit='crop' cuts squares, {height}x{width} were wanted: use fit='resize'")
+        return central_square(image, height, shorter_side or round(height / CENTRAL_PART))
     if (rows, columns) == (height, width):
         return image
-    if fit not in ("resize", "pad"):
-        raise InvalidArgument(f"fit must be 'resize' or 'pad', not {fit!r}")
     if fit == "pad":
         if rows > height or columns > width:
             raise InvalidArgument(
@@ -134,8 +144,38 @@ def scaled(image: np.ndarray, shorter_side: int, interpolation: Interpolation = 
 def _resized(image: np.ndarray, height: int, width: int, interpolation: Interpolation) -> np.ndarray:
     if interpolation not in get_args(Interpolation):
         raise UnknownName("interpolation", interpolation, get_args(Interpolation))
+    return _pil_resized(image, height, width, interpolation)
+
+
+def cut(image: np.ndarray, window: tuple[float, float, float, float], height: int, width: int) -> np.ndarray:
+    """A window of uint8 [*, *, channels], resized to uint8 [height, width, channels] (bilinear, antialiased).
+
+    At its edges the pixels outside take part, as if the whole image had been scaled and then cut.
+
+    Args:
+        image: of any size.
+        window: left, top, right and bottom edge in pixels of the image.
+        height, width: wanted.
+    """
+    return _pil_resized(image, height, width, "bilinear", window)
+
+
+def _pil_resized(
+    image: np.ndarray,
+    height: int,
+    width: int,
+    interpolation: Interpolation,
+    window: tuple[float, float, float, float] | None = None,
+) -> np.ndarray:
     resampling = Image.Resampling[interpolation.upper()]
-    planes = [
-        np.asarray(Image.fromarray(plane).resize((width, height), resampling)) for plane in np.moveaxis(image, -1, 0)
-    ]
-    return np.stack(planes, axis=-1)
+
+    def resized(pixels: np.ndarray) -> np.ndarray:
+        return np.asarray(Image.fromarray(pixels).resize((width, height), resampling, box=window))
+
+    match image.shape[-1]:
+        case 1:
+            return resized(image[..., 0])[..., None]
+        case 3:
+            return resized(image)
+        case _:  # PIL has no images with other numbers of channels
+            return np.stack([resized(plane) for plane in np.moveaxis(image, -1, 0)], axis=-1)

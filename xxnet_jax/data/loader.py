@@ -2,41 +2,53 @@
 
 A loader gives batches in two steps. On the host it makes what differs from batch to batch: for a set that lives on the
 device that is a list of indices, for any other the decoded images. `fetch`, a pure function that belongs into the
-compiled step, then makes the batch `{"image", "label", "mask"}` of it. Both kinds of loader give the same batches.
-A training batch also has a `draw` for each example, the key of what is random about it (see `augmentation`).
+compiled step, then makes the batch `{"image", "label", "mask"}` of it. All kinds of loaders give the same batches.
+A training batch also has a `draw` for each example, the key of what is random about it (see `augmentation`, `crops`).
 """
 
 import copy
+import functools
 import itertools
+import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import jax.numpy as jnp
 import numpy as np
 
-from xxnet_jax.data.images import Fit, fit_image, with_channels
+from xxnet_jax.data.crops import Crop
+from xxnet_jax.data.images import Fit, cut, fit_image, with_channels
+from xxnet_jax.data.pool import in_order
 from xxnet_jax.data.source import Example, Examples, IndexedExamples
 from xxnet_jax.errors import CorruptData, InvalidArgument
 
 Batch = dict[str, Any]
 
 RESIDENT_LIMIT = 2 * 1024**3  # bytes of decoded images that may live on the device
-SHUFFLE_BUFFER = 10_000  # examples of a stream that are mixed
+SHUFFLE_BUFFER = 10_000  # examples of a stream that are mixed, at most ...
+SHUFFLE_BYTES = 512 * 1024**2  # ... and their images, but for the last
 
 
 @dataclass(frozen=True)
 class ImageFormat:
-    """What every image becomes on the host: uint8 [height, width, channels]; `fit` as in `fit_image`."""
+    """What every image becomes on the host: uint8 [height, width, channels].
+
+    `fit` and `shorter_side` as in `fit_image`; a window of a training image is resized instead.
+    """
 
     height: int
     width: int
     channels: int
     fit: Fit = "resize"
+    shorter_side: int | None = None
 
-    def __call__(self, image: np.ndarray) -> np.ndarray:
-        return fit_image(with_channels(image, self.channels), self.height, self.width, self.fit)
+    def __call__(self, image: np.ndarray, window: tuple[float, float, float, float] | None = None) -> np.ndarray:
+        image = with_channels(image, self.channels)
+        if window is not None:
+            return cut(image, window, self.height, self.width)
+        return fit_image(image, self.height, self.width, self.fit, self.shorter_side)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -46,34 +58,47 @@ class ImageFormat:
 class Decoder:
     """Reads examples in the wanted format; refuses wrong labels, and names corrupt images or counts them.
 
+    Args:
+        image_format: wanted.
+        num_classes: of the labels.
+        skip_corrupt: leave corrupt images out.
+        crop: chooses the window of an example that has a draw.
+
     Attributes:
         skipped: messages of the corrupt images met so far, when they are skipped.
     """
 
-    def __init__(self, image_format: ImageFormat, num_classes: int, skip_corrupt: bool = False):
+    def __init__(
+        self, image_format: ImageFormat, num_classes: int, skip_corrupt: bool = False, crop: Crop | None = None
+    ):
         self.format = image_format
         self.num_classes = num_classes
         self.skip_corrupt = skip_corrupt
+        self.crop = crop
         self.skipped: set[str] = set()
 
-    def __call__(self, example: Example) -> dict[str, Any]:
-        """uint8 image, int32 label, mask True."""
+    def __call__(self, example: Example, draw: np.ndarray | None = None) -> dict[str, Any]:
+        """uint8 image, int32 label, mask True; `draw`, uint32 [2], decides the window."""
         label = example["label"]
         if not 0 <= label < self.num_classes:
             raise CorruptData(
                 f"an example has label {label}; with {self.num_classes} classes "
                 f"labels must be in 0..{self.num_classes - 1}"
             )
-        image = self.format(example["image"])
+        window = None
+        if self.crop is not None and draw is not None:
+            rng = np.random.Generator(np.random.Philox(key=draw.astype(np.uint64)))
+            window = self.crop(rng, example["image"].shape[:2], (self.format.height, self.format.width))
+        image = self.format(example["image"], window)
         return {"image": image, "label": np.int32(label), "mask": np.bool_(True)}
 
-    def read(self, examples: IndexedExamples, index: int) -> dict[str, Any]:
+    def read(self, examples: IndexedExamples, index: int, draw: np.ndarray | None = None) -> dict[str, Any]:
         """Example `index`; a corrupt one is an error, or masked if corrupt images are skipped."""
         try:
             example = examples[index]
         except CorruptData as error:
             return self._masked(error)
-        return self(example)
+        return self(example, draw)
 
     def read_all(self, examples: Examples) -> Iterator[dict[str, Any]]:
         """Every example in order."""
@@ -102,15 +127,30 @@ class Decoder:
         return {"image": image, "label": np.int32(0), "mask": np.bool_(False)}
 
 
+@functools.lru_cache(maxsize=4)
 def permutation(size: int, seed: int, epoch: int) -> np.ndarray:
     """The order of `size` examples in an epoch, int32 [size]; the same for the same arguments, everywhere."""
-    return np.random.default_rng((seed, epoch)).permutation(size).astype(np.int32)
+    order = np.random.default_rng((seed, epoch)).permutation(size).astype(np.int32)
+    order.flags.writeable = False
+    return order
 
 
 def draws(seed: int, epoch: int, places: np.ndarray) -> np.ndarray:
     """A Threefry key for the example at each of `places` in an epoch, uint32 [places, 2]."""
     word = np.random.SeedSequence((seed, epoch)).generate_state(1)[0]
     return np.stack([np.full(len(places), word), places.astype(np.uint32)], axis=1)
+
+
+class Share(NamedTuple):
+    """What one process reads of a batch; the last batch of an evaluation may have fewer than others.
+
+    Attributes:
+        indices: of the examples, int32 [up to rows].
+        draws: of the examples, uint32 [up to rows, 2]; None in evaluation.
+    """
+
+    indices: np.ndarray
+    draws: np.ndarray | None
 
 
 class Loader(ABC):
@@ -158,31 +198,18 @@ class Loader(ABC):
         other.seed = seed
         return other
 
-    def batches(self, start: int = 0) -> Iterator[Batch]:
+    def batches(self, start: int = 0) -> Generator[Batch, None, None]:
         """Batch number `start` and those after it: without end for training, one epoch for evaluation.
 
         Batch `n` is batch `n % batches_per_epoch` of epoch `n // batches_per_epoch`.
         """
-        if not self.train:
-            yield from self.epoch_batches(0, start)
-            return
-        first_epoch, skip = divmod(start, self.batches_per_epoch)
-        for epoch in itertools.count(first_epoch):
-            count = skip
-            for batch in self.epoch_batches(epoch, skip):
-                places = count * self.batch_size + self.rows
-                yield batch | {"draw": draws(self.seed, epoch, places)}
-                count += 1
-            if count < self.batches_per_epoch:
-                raise CorruptData(
-                    f"epoch {epoch} of the training split gave {count} batches of {self.batches_per_epoch}: "
-                    "it has fewer examples than it says"
-                )
-            skip = 0
+        for number, batch in enumerate(self.host_batches(start), start):
+            draws = self._draws(number)
+            yield batch if draws is None else batch | {"draw": draws}
 
     @abstractmethod
-    def epoch_batches(self, epoch: int, skip: int) -> Iterator[Batch]:
-        """The host's part of the batches of an epoch, without the first `skip`."""
+    def host_batches(self, start: int) -> Iterator[Batch]:
+        """The host's part of batch number `start` and those after it, without draws."""
 
     @property
     @abstractmethod
@@ -197,16 +224,24 @@ class Loader(ABC):
         In training also `"draw": uint32 [batch, 2]`.
         """
 
-    def index_groups(self, epoch: int, skip: int) -> list[np.ndarray]:
-        """The indices of this process's rows of each batch of an epoch, without the first `skip` batches.
+    def numbers(self, start: int) -> Iterable[int]:
+        """The numbers of the batches from `start` on."""
+        return itertools.count(start) if self.train else range(start, self.batches_per_epoch)
 
-        int32 [up to rows]; the last batch of an evaluation may have fewer.
-        """
-        order = np.arange(self.num_examples, dtype=np.int32)
-        if self.train:
-            order = permutation(self.num_examples, self.seed, epoch)
-        starts = range(skip * self.batch_size, self.batches_per_epoch * self.batch_size, self.batch_size)
-        return [order[start + self.rows[start + self.rows < self.num_examples]] for start in starts]
+    def share(self, number: int) -> Share:
+        """What this process reads of batch `number`."""
+        epoch, batch = divmod(number, self.batches_per_epoch)
+        places = batch * self.batch_size + self.rows
+        places = places[places < self.num_examples]
+        if not self.train:
+            return Share(places.astype(np.int32), None)
+        return Share(permutation(self.num_examples, self.seed, epoch)[places], self._draws(number))
+
+    def _draws(self, number: int) -> np.ndarray | None:
+        if not self.train:
+            return None
+        epoch, batch = divmod(number, self.batches_per_epoch)
+        return draws(self.seed, epoch, batch * self.batch_size + self.rows)
 
 
 class ResidentLoader(Loader):
@@ -230,8 +265,9 @@ class ResidentLoader(Loader):
         }
         return fetched | {key: batch[key] for key in batch.keys() - {"index", "mask"}}
 
-    def epoch_batches(self, epoch: int, skip: int) -> Iterator[Batch]:
-        for index in self.index_groups(epoch, skip):
+    def host_batches(self, start: int) -> Iterator[Batch]:
+        for number in self.numbers(start):
+            index = self.share(number).indices
             padding = len(self.rows) - len(index)
             yield {
                 "index": np.pad(index, (0, padding)),
@@ -243,24 +279,14 @@ class HostLoader(Loader):
     """Batches that are decoded on the host while the device computes.
 
     Args:
-        examples: of the split; batches of indexed ones are read by a pool of threads (grain), streamed ones in order,
-            mixed by a buffer of `SHUFFLE_BUFFER` examples.
+        examples: of the split.
         decoder: of each example.
-        threads: that read, each a batch ahead of the step.
     """
 
-    def __init__(
-        self,
-        examples: Examples,
-        decoder: Decoder,
-        batch_size: int,
-        threads: int = 4,
-        **options: Any,
-    ):
+    def __init__(self, examples: Examples, decoder: Decoder, batch_size: int, **options: Any):
         super().__init__(len(examples), batch_size, **options)
         self.examples = examples
         self.decoder = decoder
-        self.threads = threads
 
     @property
     def resident(self) -> tuple[()]:
@@ -271,33 +297,76 @@ class HostLoader(Loader):
         del resident
         return batch
 
-    def epoch_batches(self, epoch: int, skip: int) -> Iterator[Batch]:
-        if isinstance(self.examples, IndexedExamples):
-            return self._indexed_batches(self.examples, epoch, skip)
-        return self._streamed_batches(epoch, skip)
 
-    def _indexed_batches(self, examples: IndexedExamples, epoch: int, skip: int) -> Iterator[Batch]:
-        import grain
+class IndexedLoader(HostLoader):
+    """Batches of examples that can be read in any order, several batches at a time.
 
-        def read(group: np.ndarray) -> Batch:
-            return self.decoder.stack((self.decoder.read(examples, int(index)) for index in group), len(self.rows))
+    In memory are at most one batch more than there are threads or processes, and for each of these a decoded image.
 
-        options = grain.ReadOptions(num_threads=self.threads, prefetch_buffer_size=self.threads)
-        return iter(grain.MapDataset.source(self.index_groups(epoch, skip)).map(read).to_iter_dataset(options))
+    Args:
+        workers: processes that read; 0: threads of this one, one for each core.
+    """
 
-    def _streamed_batches(self, epoch: int, skip: int) -> Iterator[Batch]:
-        decoded = self.decoder.read_all(self.examples)
+    def __init__(
+        self, examples: IndexedExamples, decoder: Decoder, batch_size: int, *, workers: int = 0, **options: Any
+    ):
+        super().__init__(examples, decoder, batch_size, **options)
+        self.workers = workers
+
+    def host_batches(self, start: int) -> Iterator[Batch]:
+        threads = os.cpu_count() or 1
+        for batch, skipped in in_order(self.read, self.numbers(start), processes=self.workers, threads=threads):
+            self.decoder.skipped |= skipped
+            yield batch
+
+    def read(self, number: int) -> tuple[Batch, set[str]]:
+        """The host's part of batch `number`, and messages of the corrupt images that were met so far."""
+        assert isinstance(self.examples, IndexedExamples)
+        indices, draws = self.share(number)
+        drawn = itertools.repeat(None) if draws is None else draws
+        decoded = (
+            self.decoder.read(self.examples, int(index), draw) for index, draw in zip(indices, drawn, strict=False)
+        )
+        return self.decoder.stack(decoded, len(self.rows)), self.decoder.skipped
+
+
+class StreamLoader(HostLoader):
+    """Batches of examples that can only be read in order; for training they are mixed by a buffer.
+
+    The window of a training example is decided by its place in the stream, before it is mixed.
+    """
+
+    def host_batches(self, start: int) -> Iterator[Batch]:
+        first_epoch, skip = divmod(start, self.batches_per_epoch)
+        for epoch in itertools.count(first_epoch) if self.train else (0,):
+            count = skip
+            for batch in self._epoch(epoch, skip):
+                yield batch
+                count += 1
+            if count < self.batches_per_epoch:
+                raise CorruptData(
+                    f"epoch {epoch} of the split gave {count} batches of {self.batches_per_epoch}: it has fewer "
+                    "examples than it says"
+                )
+            skip = 0
+
+    def _epoch(self, epoch: int, skip: int) -> Iterator[Batch]:
+        decoded: Iterator[dict[str, Any]] = (
+            self.decoder(example, draws(self.seed, epoch, np.array([place]))[0] if self.train else None)
+            for place, example in enumerate(self.examples)
+        )
         if self.train:
-            decoded = _mixed(decoded, np.random.default_rng((self.seed, epoch)))
+            buffer = min(SHUFFLE_BUFFER, 1 + SHUFFLE_BYTES // int(np.prod(self.decoder.format.shape)))
+            decoded = _mixed(decoded, buffer, np.random.default_rng((self.seed, epoch)))
         stop = min(self.batches_per_epoch * self.batch_size, self.num_examples)
         decoded = itertools.islice(decoded, skip * self.batch_size, stop)
         while group := list(itertools.islice(decoded, self.batch_size)):
             yield self.decoder.stack((group[row] for row in self.rows if row < len(group)), len(self.rows))
 
 
-def _mixed(stream: Iterator[Any], rng: np.random.Generator) -> Iterator[Any]:
+def _mixed(stream: Iterator[Any], size: int, rng: np.random.Generator) -> Iterator[Any]:
     """The items of a stream, shuffled within a buffer."""
-    buffer = list(itertools.islice(stream, SHUFFLE_BUFFER))
+    buffer = list(itertools.islice(stream, size))
     for item in stream:
         chosen = int(rng.integers(len(buffer)))
         yield buffer[chosen]
@@ -315,6 +384,7 @@ def make_loader(
     seed: int = 0,
     resident: bool | None = None,
     rows: np.ndarray | None = None,
+    workers: int = 0,
 ) -> Loader:
     """The loader that suits a split: on the device when it fits, else from the host.
 
@@ -324,12 +394,23 @@ def make_loader(
         batch_size: over all devices.
         train: shuffled and without end, or in order and once.
         seed: of the order.
-        resident: True or False decides; None: when the decoded images take less than `RESIDENT_LIMIT` bytes.
+        resident: True or False decides; None: when the decoded images take less than `RESIDENT_LIMIT` bytes and no
+            windows are cut out of them.
         rows: of each batch that this process makes; by default all.
+        workers: processes that decode what is not resident; 0: threads of this one.
+
+    Raises:
+        ValueError: resident training images of which windows are cut.
     """
+    crops = train and decoder.crop is not None
     if resident is None:
-        resident = len(examples) * int(np.prod(decoder.format.shape)) <= RESIDENT_LIMIT
+        resident = not crops and len(examples) * int(np.prod(decoder.format.shape)) <= RESIDENT_LIMIT
+    options: dict[str, Any] = {"train": train, "seed": seed, "rows": rows}
     if resident:
+        if crops:
+            raise InvalidArgument("windows are cut out of photographs on the host: leave resident out, or at False")
         arrays = decoder.stack(decoder.read_all(examples), len(examples))
-        return ResidentLoader(arrays, batch_size, train=train, seed=seed, rows=rows)
-    return HostLoader(examples, decoder, batch_size, train=train, seed=seed, rows=rows)
+        return ResidentLoader(arrays, batch_size, **options)
+    if isinstance(examples, IndexedExamples):
+        return IndexedLoader(examples, decoder, batch_size, workers=workers, **options)
+    return StreamLoader(examples, decoder, batch_size, **options)

@@ -3,7 +3,6 @@
 import math
 import signal
 import time
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -167,7 +166,7 @@ class _Training:
         self.config = config
         self.state, self.host = self._restored(state)
         self.resident = put(loader.resident, state.step.sharding)
-        self.batches: Iterator[Any] = loader.batches(start=self.host.step)
+        self.batches = loader.batches(start=self.host.step)
 
     def _restored(self, state: TrainState) -> tuple[TrainState, HostState]:
         found = self.checkpoints.restore_latest(state)
@@ -200,6 +199,7 @@ class _Training:
         self._restart_timing()
 
     def close(self) -> None:
+        self.batches.close()
         self.progress.close()
         for log in self.logs:
             log.close()

@@ -28,6 +28,7 @@ from xxnet_jax.data import (
     open_source,
 )
 from xxnet_jax.data.augmentation import distort_colours, mix_examples, move_pixels
+from xxnet_jax.data.crops import crop_of
 from xxnet_jax.data.images import fit_image
 from xxnet_jax.data.loader import Batch, Loader
 from xxnet_jax.data.preprocessing import FITTED, WHITENING, check_preprocessing, unit_values
@@ -104,7 +105,7 @@ def _run(
     source = open_source(recipe.data, data_dir=recipe.data_dir, download=recipe.download)
     config = resolve(recipe, source)
     folder.check(config)
-    decoder = Decoder(config.image_format, len(config.classes), recipe.skip_corrupt)
+    decoder = Decoder(config.image_format, len(config.classes), recipe.skip_corrupt, crop_of(recipe.changes))
     loader = make_loader(
         source.examples(recipe.train_split),
         decoder,
@@ -113,6 +114,7 @@ def _run(
         seed=recipe.seed,
         resident=recipe.resident,
         rows=own_rows(mesh, recipe.batch_size),
+        workers=recipe.workers,
     )
     total_steps = recipe.steps or recipe.epochs * loader.batches_per_epoch
     if (report := folder.report()) is not None and report["total_steps"] >= total_steps:
@@ -236,7 +238,7 @@ def resolve(recipe: Recipe, source: Source) -> RunConfig:
     height, width, _ = info.input_shape
     if recipe.image_size is not None:
         height = width = recipe.image_size
-    image_format = ImageFormat(height, width, source.image_shape[-1], recipe.fit)
+    image_format = ImageFormat(height, width, source.image_shape[-1], recipe.fit, recipe.shorter_side)
     preprocessing = recipe.preprocessing or info.preprocessing
     check_preprocessing(preprocessing)
     create_metrics(recipe.metrics, len(source.classes))  # names what is wrong before anything is trained
