@@ -120,12 +120,21 @@ def open_run(path_or_model: str, root: Path = Path("runs")) -> Run:
 
 def counted(batches: Iterable[Batch], images: int, batch_size: int, name: str = "images") -> Iterator[Batch]:
     """The batches, with a progress bar on standard error: images done, images per second, time left."""
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn()
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task(name, total=images)
+    left = images
+    with progress(name, images) as advance:
         for batch in batches:
             yield batch
-            progress.update(task, advance=min(batch_size, images - progress.tasks[task].completed))
+            advance(min(batch_size, left))
+            left -= min(batch_size, left)
+
+
+@contextlib.contextmanager
+def progress(name: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A progress bar on standard error, with rate and time left; what is yielded moves it on by so many."""
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn()
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(name, total=total)
+        yield lambda number: bar.advance(task, number)
 
 
 class _Rate(ProgressColumn):

@@ -1,16 +1,17 @@
 """Files that are there as a whole or not at all."""
 
+import contextlib
 import csv
 import io
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from xxnet_jax.errors import CannotWrite
+from xxnet_jax.errors import CannotWrite, XXNetError
 
 
 def read_json_lines(path: Path) -> list[dict[str, Any]]:
@@ -53,6 +54,25 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         temporary.replace(path)
     except OSError as error:
         raise CannotWrite(f"cannot write {path}: {error.strerror}") from error
+
+
+@contextlib.contextmanager
+def temporary(path: Path) -> Iterator[Path]:
+    """A name to write a file under; it becomes `path` at the end, and is removed if anything fails.
+
+    Raises:
+        OSError: it could not be written; the message names it.
+    """
+    unfinished = path.with_name(f".{path.name}.tmp")
+    try:
+        yield unfinished
+        unfinished.replace(path)
+    except XXNetError:
+        raise
+    except OSError as error:
+        raise CannotWrite(f"cannot write {path}: {error.strerror or error}") from error
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 def write_npz(path: Path, **arrays: Any) -> None:

@@ -1,7 +1,8 @@
 """Image files to arrays, and arrays to the size that a network takes; all on the host, all uint8."""
 
+import io
 from pathlib import Path
-from typing import Literal, get_args
+from typing import BinaryIO, Literal, get_args
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -23,13 +24,29 @@ def read_image(path: Path, channels: int) -> np.ndarray:
         ValueError: the file is not an image, or is damaged; the message names it.
     """
     try:
-        with Image.open(path) as image:
-            image.load()
-            image = ImageOps.exif_transpose(image)
+        with path.open("rb") as file:
+            return decode_image(file, str(path), channels)
     except FileNotFoundError as error:
         raise MissingData(f"no image file {path}") from error
+    except OSError as error:
+        raise CorruptData(f"cannot read the image {path}: {error}") from error
+
+
+def decode_image(file: BinaryIO, name: str, channels: int) -> np.ndarray:
+    """An open image file as `read_image` gives it; `name` is for messages.
+
+    Raises:
+        ValueError: it is not an image, or is damaged.
+    """
+    try:
+        with Image.open(file) as image:
+            image.load()
+            image = ImageOps.exif_transpose(image)
     except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
-        raise CorruptData(f"cannot decode the image {path}: {error}") from error
+        reason = (
+            "it is none, or of a kind that PIL does not know" if str(error).startswith("cannot identify") else error
+        )
+        raise CorruptData(f"cannot decode the image {name}: {reason}") from error
     return with_channels(_eight_bits(image), channels)
 
 
@@ -48,6 +65,13 @@ def _eight_bits(image: Image.Image) -> np.ndarray:
     gray = image.mode in ("1", "L")
     array = np.asarray(image.convert("L" if gray else "RGB"))
     return array[..., None] if gray else array
+
+
+def png_bytes(image: np.ndarray) -> bytes:
+    """uint8 [height, width, 1 or 3] as a PNG file."""
+    stream = io.BytesIO()
+    Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(stream, format="png")
+    return stream.getvalue()
 
 
 def with_channels(image: np.ndarray, channels: int) -> np.ndarray:

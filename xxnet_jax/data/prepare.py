@@ -1,14 +1,15 @@
 """Write any source as a TFDS dataset that is read without TensorFlow, and examples of any source as image files."""
 
 import io
+import tarfile
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
 
-from PIL import Image
-
-from xxnet_jax.data.source import Examples, Source
+from xxnet_jax.data.images import png_bytes
+from xxnet_jax.data.source import Examples, IndexedExamples, Source
 from xxnet_jax.errors import InvalidArgument
+from xxnet_jax.files import make_folder, temporary
 
 
 def prepare_tfds(
@@ -80,13 +81,6 @@ def prepare_tfds(
     return folder
 
 
-def png_bytes(image) -> bytes:
-    """uint8 [height, width, 1 or 3] as a PNG file."""
-    stream = io.BytesIO()
-    Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(stream, format="png")
-    return stream.getvalue()
-
-
 def export_images(examples: Examples, classes: tuple[str, ...], out: Path, count: int | None = None) -> list[Path]:
     """Write the first `count` examples as `OUT/CLASS/NUMBER.png`, a layout that `folder:` reads; returns the files."""
     written = []
@@ -95,4 +89,51 @@ def export_images(examples: Examples, classes: tuple[str, ...], out: Path, count
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(png_bytes(example["image"]))
         written.append(path)
+    return written
+
+
+def write_shards(
+    source: Source,
+    out: Path,
+    shards: int = 1,
+    on_image: Callable[[str, int, int], None] = lambda split, number, count: None,
+) -> list[Path]:
+    """Write each split as tar archives `OUT/SPLIT-NUMBER-of-SHARDS.tar`, to be read by `tar:`; files are copied.
+
+    Args:
+        source: whose examples can be read in any order.
+        out: folder.
+        shards: archives for each split; example n goes into archive n % shards.
+        on_image: called with the split, the images written so far and their number.
+
+    Returns:
+        The archives. Each is written under a temporary name.
+
+    Raises:
+        ValueError: the source is a stream, there are archives already, or fewer examples than shards.
+        OSError: an archive could not be written.
+    """
+    make_folder(out)
+    if shards < 1:
+        raise InvalidArgument(f"the number of shards must be at least 1, got {shards}")
+    if found := sorted(out.glob("*.tar")):
+        raise InvalidArgument(f"{found[0]} is there already: remove the archives, or name another folder")
+    written = []
+    for split, examples in source.splits.items():
+        if not isinstance(examples, IndexedExamples):
+            raise InvalidArgument(f"{source.uri} is a stream: prepare it as array_record first")
+        if len(examples) < shards:
+            raise InvalidArgument(f"the split {split} has {len(examples)} examples, fewer than {shards} shards")
+        done = 0
+        for shard in range(shards):
+            path = out / f"{split}-{shard:05}-of-{shards:05}.tar"
+            with temporary(path) as unfinished, tarfile.open(unfinished, "w") as archive:
+                for index in range(shard, len(examples), shards):
+                    image = examples.encoded(index)
+                    member = tarfile.TarInfo(f"{source.classes[image.label]}/{index:08}{image.suffix}")
+                    member.size = len(image.content)
+                    archive.addfile(member, io.BytesIO(image.content))
+                    done += 1
+                    on_image(split, done, len(examples))
+            written.append(path)
     return written

@@ -5,11 +5,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
-from typing import TypedDict
+from typing import NamedTuple, TypedDict
 from urllib.parse import parse_qsl
 
 import numpy as np
 
+from xxnet_jax.data.images import png_bytes
 from xxnet_jax.errors import InvalidArgument, UnknownName
 
 
@@ -21,6 +22,14 @@ class Example(TypedDict):
     """
 
     image: np.ndarray
+    label: int
+
+
+class EncodedImage(NamedTuple):
+    """The content of an image file, the suffix of its name, and the class number."""
+
+    content: bytes
+    suffix: str
     label: int
 
 
@@ -47,6 +56,10 @@ class IndexedExamples(Examples):
     @abstractmethod
     def __getitem__(self, index: int) -> Example: ...
 
+    def encoded(self, index: int) -> "EncodedImage":
+        """The image of an example as the content of a file: as it is stored, or else without loss."""
+        return EncodedImage(png_bytes(self[index]["image"]), ".png", self[index]["label"])
+
     def __iter__(self) -> Iterator[Example]:
         return (self[index] for index in range(len(self)))
 
@@ -64,6 +77,9 @@ class _Slice(IndexedExamples):
 
     def __getitem__(self, index: int) -> Example:
         return self.examples[self.indices[index]]
+
+    def encoded(self, index: int) -> EncodedImage:
+        return self.examples.encoded(self.indices[index])
 
 
 @dataclass(frozen=True)
@@ -119,9 +135,17 @@ class Joined(IndexedExamples):
         return sum(len(part) for part in self.parts)
 
     def __getitem__(self, index: int) -> Example:
+        part, within = self._find(index)
+        return part[within]
+
+    def encoded(self, index: int) -> EncodedImage:
+        part, within = self._find(index)
+        return part.encoded(within)
+
+    def _find(self, index: int) -> tuple[IndexedExamples, int]:
         for part in self.parts:
             if index < len(part):
-                return part[index]
+                return part, index
             index -= len(part)
         raise IndexError(index)
 
@@ -230,8 +254,10 @@ def open_source(uri: str, *, data_dir: str | None = None, download: bool = False
       `?side=24` enlarges them.
     - `idx:FOLDER`: the IDX files of MNIST and its kin, gzipped or not; splits train and test.
     - `tfds:NAME`: a prepared TensorFlow dataset, as array_record without TensorFlow, as tfrecord with it.
-    - `folder:PATH`: images in one folder per class, below train, validation, test or directly;
-      then `?split=0.8,0.1,0.1` says how they are divided.
+    - `folder:PATH`: images in one folder per class, below train, validation, test or directly; then
+      `?split=0.8,0.1,0.1` says how they are divided. With `?classes=cat,dog` the names of the files tell the class.
+    - `tar:PATH`: a folder of tar archives train-*.tar, validation-*.tar, test-*.tar, of images in one folder per class,
+      or with their labels beside them (WebDataset).
     - `fake:HEIGHTxWIDTHxCHANNELS/CLASSES`: noise, to measure a step without its input; `?examples=N`.
 
     Args:

@@ -3,6 +3,9 @@
 The subfolders `train`, `validation` (or `val`) and `test`, where there are any, are the splits. Without them the files
 of each class are divided at random, but always alike, by `?split=TRAIN,VALIDATION,TEST` (default 0.8,0.1,0.1).
 
+With `?classes=cat,dog` there are no folders of classes: the class is the one whose name occurs in the name of the file,
+as in the notes' folder of cats and dogs (cat.0.jpg); where several do, the first of them.
+
 Within a split the classes are spread evenly: a slice such as train[-5000:] has its share of each.
 """
 
@@ -13,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from xxnet_jax.data.images import IMAGE_SUFFIXES, read_image
-from xxnet_jax.data.source import Example, IndexedExamples, Source, SourceRequest, register_source
+from xxnet_jax.data.source import EncodedImage, Example, IndexedExamples, Source, SourceRequest, register_source
 from xxnet_jax.errors import InvalidArgument, MissingData
 
 _SPLITS = {"train": "train", "validation": "validation", "val": "validation", "test": "test"}
@@ -33,8 +36,15 @@ class FileExamples(IndexedExamples):
         path, label = self.files[index]
         return {"image": read_image(path, self.channels), "label": label}
 
+    def encoded(self, index: int) -> EncodedImage:
+        path, label = self.files[index]
+        try:
+            return EncodedImage(path.read_bytes(), path.suffix, label)
+        except FileNotFoundError as error:
+            raise MissingData(f"no image file {path}") from error
 
-@register_source("folder", "split", "channels")
+
+@register_source("folder", "split", "channels", "classes")
 def open_folder(request: SourceRequest) -> Source:
     if not request.body:
         raise InvalidArgument(f"cannot read '{request.uri}': write folder:PATH")
@@ -46,15 +56,17 @@ def open_folder(request: SourceRequest) -> Source:
         raise InvalidArgument(f"{request.uri}: channels must be 1 or 3")
     if (root / "val").is_dir() and (root / "validation").is_dir():
         raise InvalidArgument(f"{root} has both val and validation: keep one of them")
+    named = [name for name in request.options.get("classes", "").split(",") if name]
+    files_of = _files_by_name if named else _files
     parts = {_SPLITS[path.name]: path for path in _folders(root) if path.name in _SPLITS}
     if parts:
         if "split" in request.options:
             raise InvalidArgument(f"{root} has the subfolders {', '.join(parts)}: drop '?split='")
-        classes = sorted({path.name for part in parts.values() for path in _folders(part)})
-        splits = {name: _files(part, classes) for name, part in parts.items()}
+        classes = named or sorted({path.name for part in parts.values() for path in _folders(part)})
+        splits = {name: files_of(part, classes) for name, part in parts.items()}
     else:
-        classes = [path.name for path in _folders(root)]
-        splits = _divide(_files(root, classes), _fractions(request))
+        classes = named or [path.name for path in _folders(root)]
+        splits = _divide(files_of(root, classes), _fractions(request))
     if not any(splits.values()):
         raise MissingData(f"no images in {root}: expected {root}/CLASS/IMAGE.png or {root}/train/CLASS/IMAGE.png")
     return Source(
@@ -76,6 +88,21 @@ def _files(root: Path, classes: list[str]) -> list[tuple[Path, int]]:
         for path in sorted((root / name).rglob("*"))
         if path.suffix.lower() in IMAGE_SUFFIXES
     ]
+
+
+def _files_by_name(root: Path, classes: list[str]) -> list[tuple[Path, int]]:
+    """Like `_files`, the class by the name of the file."""
+    found = []
+    for path in sorted(root.rglob("*")):
+        if path.suffix.lower() in IMAGE_SUFFIXES:
+            label = next((label for label, name in enumerate(classes) if name in path.name), None)
+            if label is None:
+                raise InvalidArgument(
+                    f"the name of {path} has none of the classes {', '.join(classes)}: rename it, take it away, "
+                    "or give all classes"
+                )
+            found.append((path, label))
+    return sorted(found, key=lambda file: file[1])
 
 
 def _spread(files: list[tuple[Path, int]]) -> list[tuple[Path, int]]:
