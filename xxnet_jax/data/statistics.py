@@ -113,9 +113,9 @@ def image_statistics(images: Iterable[np.ndarray], *, whiten: bool = False) -> S
             products = products + (flat.T @ flat).astype(np.float64)
     if count == 0:
         raise InvalidArgument("statistics of no image: the split is empty")
-    mean = total / count
+    mean = total / count  # [height, width, channels]
     channel_mean = mean.mean((0, 1))
-    covariance = squares / (count * shape[0] * shape[1]) - np.outer(channel_mean, channel_mean)
+    covariance = squares / (count * mean[..., 0].size) - np.outer(channel_mean, channel_mean)
     found = [mean, channel_mean, covariance]
     if whiten:
         center = standardized_total / count
