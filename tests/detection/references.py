@@ -124,13 +124,16 @@ def _interpolated(features: np.ndarray, y: float, x: float) -> np.ndarray:
 def roi_align(
     features: np.ndarray, boxes: np.ndarray, size: tuple[int, int], scale: float, sampling_ratio: int, aligned: bool
 ) -> np.ndarray:
-    """The mean of the samples in each bin."""
+    """The mean of the samples in each bin; if their number is not given, at most as many as the map has cells."""
     out = np.zeros((len(boxes), *size, features.shape[-1]))
     for n, box in enumerate(boxes):
         x1, y1, x2, y2 = np.asarray(box, np.float64) * scale - (0.5 if aligned else 0)
         width, height = (x2 - x1, y2 - y1) if aligned else (max(x2 - x1, 1), max(y2 - y1, 1))
         steps = np.array([height / size[0], width / size[1]])
-        counts = [sampling_ratio or max(math.ceil(step), 0) for step in steps]
+        counts = [
+            sampling_ratio or min(max(math.ceil(step), 0), cells)
+            for step, cells in zip(steps, features.shape[:2], strict=True)
+        ]
         for i in range(size[0]):
             for j in range(size[1]):
                 for a in range(counts[0]):
