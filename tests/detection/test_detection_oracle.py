@@ -115,9 +115,7 @@ def test_roi_align(ops: Any, torch: Any, sampling_ratio: int, aligned: bool):
     weights = np.random.default_rng(0).normal(size=(len(boxes), 7, 7, CHANNELS)).astype(np.float32)
     theirs = lambda x, b: ops.roi_align(x, b, 7, SCALE, sampling_ratio or -1, aligned)  # noqa: E731
     expected = with_gradient(torch, theirs, features, boxes, weights)
-    align = jax.jit(
-        lambda x: det.roi_align(x, boxes, 7, SCALE, sampling_ratio=sampling_ratio, aligned=aligned)
-    )
+    align = jax.jit(lambda x: det.roi_align(x, boxes, 7, SCALE, sampling_ratio=sampling_ratio, aligned=aligned))
     # Float32 places of up to 45 cells (2e-6) between features that differ by up to 6; sums of the gradient
     np.testing.assert_allclose(align(features), expected[0], atol=5e-5)
     gradient = jax.jit(lambda x: jax.vjp(align, x)[1](weights)[0])(features)
