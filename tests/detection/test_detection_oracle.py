@@ -64,7 +64,7 @@ def test_overlaps_and_loss(ops: Any, torch: Any):
 
 
 def test_box_coder(ops: Any, torch: Any):
-    """Encoding and decoding are those of its detectors: weights are 1 / stds, and the limit of the scale is the same."""
+    """Encoding and decoding are its detectors': weights are 1 / stds, and the limit of the scale is the same."""
     from torchvision.models.detection._utils import BoxCoder
 
     del ops
