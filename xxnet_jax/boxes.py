@@ -56,6 +56,12 @@ def swap_xy(boxes: Array) -> Array:
     return xp.stack([y1, x1, y2, x2], -1)
 
 
+def pixels_to_continuous(boxes: Array) -> Array:
+    """(first pixel, last pixel) to continuous coordinates: (x1, y1, x2, y2) to (x1, y1, x2 + 1, y2 + 1)."""
+    xp, x1, y1, x2, y2 = _numbers(boxes)
+    return xp.stack([x1, y1, x2 + 1, y2 + 1], -1)
+
+
 def clip(boxes: Array, height: Any, width: Any, *, inclusive: bool = False) -> Array:
     """The part of each box that lies in an image; one that lies outside becomes a line or a point of its border.
 

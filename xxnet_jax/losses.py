@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from xxnet_jax.boxes import giou
 from xxnet_jax.errors import InvalidArgument
 from xxnet_jax.metrics import Mean
 from xxnet_jax.parameters import matches
@@ -73,6 +74,19 @@ def squared_error(predictions: jax.Array, labels: jax.Array) -> jax.Array:
     chex.assert_equal_shape((predictions, labels))
     difference = at_least_float32(predictions) - at_least_float32(labels)
     return jnp.mean(jnp.square(difference), axis=-1)
+
+
+def giou_loss(predicted: jax.Array, target: jax.Array) -> jax.Array:
+    """1 - generalized IoU of pairs of boxes, float32 [...], in [0, 2] (Rezatofighi et al., 2019, algorithm 2).
+
+    Args:
+        predicted: boxes [..., 4], (x1, y1, x2, y2) in continuous coordinates.
+        target: boxes of the same shape.
+
+    Raises:
+        ValueError: the shapes differ.
+    """
+    return 1 - giou(jnp.asarray(predicted), jnp.asarray(target))
 
 
 def l2_penalty(params: Any, pattern: str) -> jax.Array:

@@ -38,6 +38,7 @@ plans for the compiled step.""",
     "metrics": f"""A million examples: labels of 100 classes, or scores of two. {RATIO}""",
     "detection_metrics": f"""COCO's twelve numbers of random boxes that lie in memory, a detection for each
 object. {RATIO}""",
+    "detection_operations": f"""Non-maximum suppression, RoI align and RoI pooling of 2,000 boxes. {RATIO}""",
     "population": f"""Copies of LeNet-5 that differ in their seeds. {RATIO}""",
 }
 TICKS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1, 1.5, 2, 3, 5, 7, 10, 20, 30, 50, 100)

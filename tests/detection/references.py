@@ -1,0 +1,144 @@
+"""The operations of detection in NumPy, float64, with loops: transcribed from their definitions, for the tests."""
+
+import math
+
+import numpy as np
+
+from xxnet_jax.boxes import iou
+
+
+def nms(
+    boxes: np.ndarray, scores: np.ndarray, threshold: float, labels: np.ndarray | None = None, inclusive: bool = False
+) -> list[int]:
+    """Take the best box that is left, drop what overlaps it, and again."""
+    left = [int(i) for i in np.argsort(-scores, kind="stable") if scores[i] > -np.inf]
+    kept = []
+    while left:
+        best, *rest = left
+        kept.append(best)
+        same = [labels is None or labels[best] == labels[i] for i in rest]
+        overlap = [iou(boxes[best], boxes[i], inclusive=inclusive) for i in rest]
+        left = [i for i, s, o in zip(rest, same, overlap, strict=True) if not (s and o > threshold)]
+    return kept
+
+
+def soft_nms(
+    boxes: np.ndarray,
+    scores: np.ndarray,
+    method: str,
+    threshold: float = 0.3,
+    sigma: float = 0.5,
+    least: float = 0.001,
+    inclusive: bool = False,
+) -> tuple[list[int], list[float]]:
+    """Take the best box that is left, lower the scores of the others, and again."""
+    left = {i: float(score) for i, score in enumerate(scores) if score >= least}
+    taken, found = [], []
+    while left:
+        best = max(left, key=lambda i: (left[i], -i))
+        taken.append(best)
+        found.append(left.pop(best))
+        for i in list(left):
+            overlap = float(iou(boxes[best], boxes[i], inclusive=inclusive))
+            if method == "gaussian":
+                left[i] *= math.exp(-(overlap**2) / sigma)
+            elif overlap > threshold:
+                left[i] *= 1 - overlap
+            if left[i] < least:
+                del left[i]
+    return taken, found
+
+
+def zero_suppressed(boxes: np.ndarray, scores: np.ndarray, threshold: float, least: float) -> np.ndarray:
+    """Darknet's: class by class, over the boxes by score, set what overlaps a box that still has one to 0."""
+    scores = np.where(scores < least, 0, scores)
+    for label in range(scores.shape[1]):
+        order = np.argsort(-scores[:, label], kind="stable")
+        for rank, i in enumerate(order):
+            if scores[i, label] == 0:
+                continue
+            for j in order[rank + 1 :]:
+                if iou(boxes[i], boxes[j]) > threshold:
+                    scores[j, label] = 0
+    return scores
+
+
+def gradient_nms(dx: np.ndarray, dy: np.ndarray) -> np.ndarray:
+    """Compare each pixel with the gradient magnitude one step of the larger component ahead and behind."""
+    height, width = dx.shape
+    magnitude = np.hypot(dx, dy)
+    edges = np.zeros((height, width), np.uint8)
+    for y in range(1, height - 1):
+        for x in range(1, width - 1):
+            along = max(abs(dx[y, x]), abs(dy[y, x]))
+            if along == 0:
+                continue
+            values = []
+            for sign in (1, -1):
+                # One of the two is whole; between the two pixels around the other one is interpolated.
+                px, py = x + sign * dx[y, x] / along, y + sign * dy[y, x] / along
+                x0, y0 = min(math.floor(px), width - 2), min(math.floor(py), height - 2)
+                fx, fy = px - x0, py - y0
+                values.append(
+                    (1 - fy) * ((1 - fx) * magnitude[y0, x0] + fx * magnitude[y0, x0 + 1])
+                    + fy * ((1 - fx) * magnitude[y0 + 1, x0] + fx * magnitude[y0 + 1, x0 + 1])
+                )
+            edges[y, x] = 128 * (magnitude[y, x] >= max(values))
+    return edges
+
+
+def _round_away(value: float) -> int:
+    return int(math.copysign(math.floor(abs(value) + 0.5), value))
+
+
+def roi_pool(features: np.ndarray, boxes: np.ndarray, size: tuple[int, int], scale: float) -> np.ndarray:
+    """The maximum over the cells of each bin."""
+    height, width, channels = features.shape
+    out = np.zeros((len(boxes), *size, channels))
+    for n, box in enumerate(boxes):
+        x1, y1, x2, y2 = (_round_away(float(value) * scale) for value in box)
+        columns, rows = max(x2 - x1 + 1, 1), max(y2 - y1 + 1, 1)
+        for i in range(size[0]):
+            ys = [y for y in range(y1 + i * rows // size[0], y1 + -(-(i + 1) * rows // size[0])) if 0 <= y < height]
+            for j in range(size[1]):
+                stop = x1 + -(-(j + 1) * columns // size[1])
+                xs = [x for x in range(x1 + j * columns // size[1], stop) if 0 <= x < width]
+                if xs and ys:
+                    out[n, i, j] = features[np.ix_(ys, xs)].max((0, 1))
+    return out
+
+
+def _interpolated(features: np.ndarray, y: float, x: float) -> np.ndarray:
+    height, width, channels = features.shape
+    if not (-1 <= y <= height and -1 <= x <= width):
+        return np.zeros(channels)
+    y, x = min(max(y, 0), height - 1), min(max(x, 0), width - 1)
+    y0, x0 = math.floor(y), math.floor(x)
+    y1, x1 = min(y0 + 1, height - 1), min(x0 + 1, width - 1)
+    fy, fx = y - y0, x - x0
+    upper = (1 - fx) * features[y0, x0] + fx * features[y0, x1]
+    lower = (1 - fx) * features[y1, x0] + fx * features[y1, x1]
+    return (1 - fy) * upper + fy * lower
+
+
+def roi_align(
+    features: np.ndarray, boxes: np.ndarray, size: tuple[int, int], scale: float, sampling_ratio: int, aligned: bool
+) -> np.ndarray:
+    """The mean of the samples in each bin; if their number is not given, at most as many as the map has cells."""
+    out = np.zeros((len(boxes), *size, features.shape[-1]))
+    for n, box in enumerate(boxes):
+        x1, y1, x2, y2 = np.asarray(box, np.float64) * scale - (0.5 if aligned else 0)
+        width, height = (x2 - x1, y2 - y1) if aligned else (max(x2 - x1, 1), max(y2 - y1, 1))
+        steps = np.array([height / size[0], width / size[1]])
+        counts = [
+            sampling_ratio or min(max(math.ceil(step), 0), cells)
+            for step, cells in zip(steps, features.shape[:2], strict=True)
+        ]
+        for i in range(size[0]):
+            for j in range(size[1]):
+                for a in range(counts[0]):
+                    for b in range(counts[1]):
+                        y = y1 + steps[0] * (i + (a + 0.5) / counts[0])
+                        x = x1 + steps[1] * (j + (b + 0.5) / counts[1])
+                        out[n, i, j] += _interpolated(features, y, x) / (counts[0] * counts[1])
+    return out
