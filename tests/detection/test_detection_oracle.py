@@ -83,7 +83,7 @@ def features_and_boxes(seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Random features without ties, and boxes in, around and outside of the image, padding among them."""
     random = np.random.default_rng(seed)
     odd = [[0, 0, 0, 0], [500, 500, 700, 700], [-300, -200, -200, -100], [40, 40, 20, 20], [0, 0, 399, 303]]
-    boxes = np.concatenate([random_boxes(random, 60), np.float32(odd)])
+    boxes = np.concatenate([random_boxes(random, 60), np.array(odd, np.float32)])
     return random.normal(size=(HEIGHT, WIDTH, CHANNELS)).astype(np.float32), boxes
 
 

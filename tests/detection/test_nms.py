@@ -11,7 +11,7 @@ import references
 
 import xxnet_jax.detection as det
 
-SIDE = 60.0
+SIDE = 60
 module = importlib.import_module("xxnet_jax.detection.nms")  # the package's `nms` is the function
 
 
@@ -100,7 +100,7 @@ def test_examples_of_the_notes(boxes, scores, expected):
 
 def test_pixels():
     """Two boxes of 10 x 10 pixels that share one: 1 / 199 in pixels and 0 in continuous coordinates."""
-    boxes, scores = np.float32([[0, 0, 9, 9], [9, 9, 18, 18]]), np.float32([1, 2])
+    boxes, scores = np.array([[0, 0, 9, 9], [9, 9, 18, 18]], np.float32), np.array([1, 2], np.float32)
     assert kept(nms(boxes, scores, 0.004, 2, inclusive=True)) == [1]
     assert kept(nms(boxes, scores, 0.004, 2)) == [1, 0]
 
@@ -108,15 +108,15 @@ def test_pixels():
 def test_odd_boxes_and_scores():
     """Boxes without area, with NaN or outside overlap nothing and stay; NaN and -inf scores are out, and suppress
     nothing; infinite ones lead; integers work; equal scores go by index."""
-    boxes = np.float32(
-        [[0, 0, 10, 10], [3, 3, 3, 9], [8, 8, 2, 2], [0, 0, 10, 10], [np.nan, 0, 10, 10], [-50, -9, 1, 1]]
+    boxes = np.array(
+        [[0, 0, 10, 10], [3, 3, 3, 9], [8, 8, 2, 2], [0, 0, 10, 10], [np.nan, 0, 10, 10], [-50, -9, 1, 1]], np.float32
     )
     every = [0, 1, 2, 4, 5]
     assert kept(nms(boxes, np.ones(6, np.float32), 0.5, 6)) == every
     assert kept(nms(boxes, np.ones(6, np.int32), 0.5, 6)) == every
-    assert kept(nms(boxes, np.float32([np.nan, -np.inf, 1, 2, np.inf, np.nan]), 0.5, 6)) == [4, 3, 2]
+    assert kept(nms(boxes, np.array([np.nan, -np.inf, 1, 2, np.inf, np.nan], np.float32), 0.5, 6)) == [4, 3, 2]
     assert kept(nms(boxes, np.full(6, np.nan, np.float32), 0.5, 6)) == []
-    assert kept(nms(boxes, np.float32([0, -0.0, -1, -2, -3, -4]), 0.5, 6)) == every
+    assert kept(nms(boxes, np.array([0, -0.0, -1, -2, -3, -4], np.float32), 0.5, 6)) == every
     assert kept(nms(boxes.astype(np.float16), np.ones(6, np.float16), 0.5, 6)) == every
 
 
@@ -135,8 +135,10 @@ def test_no_boxes():
 
 # --- Soft -------------------------------------------------------------------------------------------------------------
 
-EXAMPLE = np.float32([[10, 10, 49, 49], [12, 12, 51, 51], [100, 100, 149, 149], [14, 10, 53, 49], [60, 60, 79, 79]])
-EXAMPLE_SCORES = np.float32([0.9, 0.8, 0.7, 0.6, 0.0005])
+EXAMPLE = np.array(
+    [[10, 10, 49, 49], [12, 12, 51, 51], [100, 100, 149, 149], [14, 10, 53, 49], [60, 60, 79, 79]], np.float32
+)
+EXAMPLE_SCORES = np.array([0.9, 0.8, 0.7, 0.6, 0.0005], np.float32)
 
 
 @pytest.mark.parametrize(
@@ -179,11 +181,11 @@ def test_soft_nms_is_its_definition(method):
 
 def test_soft_nms_of_odd_boxes():
     """NaN scores are never taken; a box with NaN coordinates and one without area lower nothing and are not lowered."""
-    boxes = np.float32([[0, 0, 10, 10], [5, 5, 5, 5], [np.nan, 0, 9, 9], [0, 0, 10, 10]])
+    boxes = np.array([[0, 0, 10, 10], [5, 5, 5, 5], [np.nan, 0, 9, 9], [0, 0, 10, 10]], np.float32)
     soft = jax.jit(functools.partial(det.soft_nms, max_outputs=4))
-    indices, found, valid = soft(boxes, np.float32([0.5, 0.4, 0.9, np.nan]))
+    indices, found, valid = soft(boxes, np.array([0.5, 0.4, 0.9, np.nan], np.float32))
     assert kept((indices, valid)) == [2, 0, 1]
-    np.testing.assert_array_equal(found, np.float32([0.9, 0.5, 0.4, 0]))
+    np.testing.assert_array_equal(found, np.array([0.9, 0.5, 0.4, 0], np.float32))
 
 
 # --- YOLO's ----------------------------------------------------------------------------------------------------------
@@ -224,7 +226,7 @@ def test_gradient_nms_turns_with_the_image():
 
 def test_gradient_nms_of_a_blurred_step():
     """The edge of a blurred step is one pixel wide, where it is steepest; a flat image and a strip have none."""
-    dx = np.tile(np.float32([0, 1, 2, 4, 2, 1, 0]), (5, 1))
+    dx = np.tile(np.array([0, 1, 2, 4, 2, 1, 0], np.float32), (5, 1))
     expected = np.zeros((5, 7))
     expected[1:-1, 3] = 128
     np.testing.assert_array_equal(gradient_nms(dx, np.zeros_like(dx)), expected)

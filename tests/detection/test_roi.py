@@ -65,7 +65,7 @@ def test_roi_align_in_blocks(monkeypatch):
     weights = jnp.asarray(np.random.default_rng(0).normal(size=(len(boxes), 3, 2, CHANNELS)), jnp.float32)
 
     def both(features: jax.Array, boxes: jax.Array, weights: jax.Array) -> Any:
-        function = lambda f, b: jnp.sum(weights * det.roi_align(f, b, weights.shape[1:3], SCALE))  # noqa: E731
+        function = lambda f, b: jnp.sum(weights * det.roi_align(f, b, (3, 2), SCALE))  # noqa: E731
         return jax.jit(jax.value_and_grad(function, (0, 1)))(features, boxes)
 
     whole = both(features, boxes, weights)
@@ -204,8 +204,8 @@ def test_gradient_of_the_pyramid():
 def test_windows_of_features():
     """The paper's formula: of columns (0, 223), (100, 300) and (17, 33) at stride 16; where no centre lies within, the
     cell in the middle; the map's border for boxes outside."""
-    boxes = np.float32(
-        [[0, 17, 223, 33], [100, 0, 300, 223], [20, 100, 25, 101], [-99, -50, -40, 9], [999, 0, 1e9, 40]]
+    boxes = np.array(
+        [[0, 17, 223, 33], [100, 0, 300, 223], [20, 100, 25, 101], [-99, -50, -40, 9], [999, 0, 1e9, 40]], np.float32
     )
     windows = jax.jit(det.window_of_features, static_argnums=(1, 2), static_argnames="offset")
     found = windows(boxes, 14, 20)
@@ -217,7 +217,7 @@ def test_windows_of_features():
     for box in random.uniform(0, 300, (20, 2)):
         low, high = sorted(box)
         centres = [cell for cell in range(20) if low < 16 * cell < high]
-        window = windows(np.float32([low, 0, high, 9]), 14, 20)
+        window = windows(np.array([low, 0, high, 9], np.float32), 14, 20)
         if centres:
             assert window[::2].tolist() == [centres[0], centres[-1]]
 

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 
+from xxnet_jax.arrays import Array
 from xxnet_jax.boxes import pairwise_iou
 from xxnet_jax.errors import InvalidArgument
 from xxnet_jax.precision import at_least_float32
@@ -23,7 +24,7 @@ EDGE = 128  # in the map of `gradient_nms`
 
 
 def nms(
-    boxes: jax.Array, scores: jax.Array, iou_threshold: float, max_outputs: int, *, inclusive: bool = False
+    boxes: Array, scores: Array, iou_threshold: float, max_outputs: int, *, inclusive: bool = False
 ) -> tuple[jax.Array, jax.Array]:
     """Greedy non-maximum suppression in the order of scores, regardless of classes.
 
@@ -47,9 +48,9 @@ def nms(
 
 
 def batched_nms(
-    boxes: jax.Array,
-    scores: jax.Array,
-    labels: jax.Array,
+    boxes: Array,
+    scores: Array,
+    labels: Array,
     iou_threshold: float,
     max_outputs: int,
     *,
@@ -82,8 +83,8 @@ def batched_nms(
 
 
 def zero_suppressed(
-    boxes: jax.Array,
-    scores: jax.Array,
+    boxes: Array,
+    scores: Array,
     iou_threshold: float,
     score_threshold: float = 0.0,
     *,
@@ -111,7 +112,7 @@ def zero_suppressed(
     if n == 0:
         return scores
 
-    def of_class(boxes: jax.Array, scores: jax.Array) -> jax.Array:
+    def of_class(boxes: Array, scores: Array) -> jax.Array:
         ranked = jnp.where((scores >= score_threshold) & (scores > 0), scores, -jnp.inf)
         chosen, valid = _greedy(boxes, ranked, None, iou_threshold=iou_threshold, max_outputs=n, inclusive=inclusive)
         kept = jnp.zeros(n, bool).at[jnp.where(valid, chosen, n)].set(True, mode="drop")
@@ -121,8 +122,8 @@ def zero_suppressed(
 
 
 def soft_nms(
-    boxes: jax.Array,
-    scores: jax.Array,
+    boxes: Array,
+    scores: Array,
     max_outputs: int,
     *,
     method: Literal["linear", "gaussian"] = "linear",
@@ -166,7 +167,7 @@ def soft_nms(
             return jnp.exp(-jnp.square(overlap) / sigma)
         return jnp.where(overlap > iou_threshold, 1 - overlap, 1)
 
-    def of_image(boxes: jax.Array, scores: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    def of_image(boxes: Array, scores: Array) -> tuple[jax.Array, jax.Array, jax.Array]:
         def take(left: jax.Array, _: None) -> tuple[jax.Array, tuple[jax.Array, jax.Array, jax.Array]]:
             best = jnp.argmax(left).astype(jnp.int32)
             score = left[best]
@@ -176,7 +177,7 @@ def soft_nms(
             left = jnp.where(valid, lowered.at[best].set(-jnp.inf), left)
             return left, (jnp.where(valid, best, 0), jnp.where(valid, score, 0), valid)
 
-        def usable(scores: jax.Array) -> jax.Array:
+        def usable(scores: Array) -> jax.Array:
             return jnp.where(scores >= score_threshold, scores, -jnp.inf)  # also for NaN, and for taken boxes
 
         return jax.lax.scan(take, usable(scores), None, length=max_outputs)[1]
@@ -187,7 +188,7 @@ def soft_nms(
     return _batched(of_image, boxes.ndim - 2)(boxes, scores)
 
 
-def gradient_nms(dx: jax.Array, dy: jax.Array) -> jax.Array:
+def gradient_nms(dx: Array, dy: Array) -> jax.Array:
     """Pixels whose gradient is largest along its own direction, uint8 [..., height, width]: 128 there and else 0.
 
     The thinning step of Canny's edge detector (Canny, 1986, section VIII): the magnitude at a pixel is compared with
@@ -231,8 +232,8 @@ def gradient_nms(dx: jax.Array, dy: jax.Array) -> jax.Array:
 
 
 def _greedy(
-    boxes: jax.Array,
-    scores: jax.Array,
+    boxes: Array,
+    scores: Array,
     groups: jax.Array | None,
     *,
     iou_threshold: float | jax.Array,
@@ -315,7 +316,7 @@ def _batched(function: Callable[..., Any], axes: int) -> Callable[..., Any]:
     return function
 
 
-def _checked(boxes: jax.Array, scores: jax.Array, max_outputs: int) -> tuple[jax.Array, jax.Array]:
+def _checked(boxes: Array, scores: Array, max_outputs: int) -> tuple[jax.Array, jax.Array]:
     """Both as arrays of JAX, scores in float32 or more."""
     boxes, scores = jnp.asarray(boxes), at_least_float32(jnp.asarray(scores))
     if boxes.ndim < 2 or boxes.shape[-1] != 4 or scores.shape != boxes.shape[:-1]:

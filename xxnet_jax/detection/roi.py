@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import jax
 import jax.numpy as jnp
 
-from xxnet_jax.arrays import over_blocks, rows_within
+from xxnet_jax.arrays import Array, over_blocks, rows_within
 from xxnet_jax.errors import InvalidArgument
 from xxnet_jax.precision import at_least_float32
 
@@ -25,7 +25,7 @@ Size = int | tuple[int, int]
 # --- RoI pooling -----------------------------------------------------------------------------------------------------
 
 
-def roi_pool(features: jax.Array, boxes: jax.Array, output_size: Size = 7, spatial_scale: float = 1 / 16) -> jax.Array:
+def roi_pool(features: Array, boxes: Array, output_size: Size = 7, spatial_scale: float = 1 / 16) -> jax.Array:
     """Maximum of each bin of each box, [n, rows, columns, channels] (Girshick, 2015, section 2.1).
 
     A box covers the cells from round(scale x1) to round(scale x2), both included, as in the code of Fast R-CNN and in
@@ -59,7 +59,7 @@ def roi_pool(features: jax.Array, boxes: jax.Array, output_size: Size = 7, spati
     return _of_images(functools.partial(max_over_windows, output_size=size), features, windows)
 
 
-def max_over_windows(features: jax.Array, windows: jax.Array, output_size: tuple[int, int]) -> jax.Array:
+def max_over_windows(features: Array, windows: jax.Array, output_size: tuple[int, int]) -> jax.Array:
     """Maximum of each bin of windows of a map, as `roi_pool` does once its boxes are rounded.
 
     The maximum over any interval is that of two intervals whose length is a power of two, and these are computed once
@@ -101,7 +101,7 @@ def _bins(first: jax.Array, last: jax.Array, bins: int, size: int) -> tuple[jax.
     return start, jnp.where(empty, start, stop - (1 << level)), level, empty
 
 
-def _powers(features: jax.Array, axis: int) -> jax.Array:
+def _powers(features: Array, axis: int) -> jax.Array:
     """Maxima over the 1, 2, 4, ... entries along an axis from each one on, stacked before it; the end is repeated."""
     size = features.shape[axis]
     levels = [features]
@@ -115,8 +115,8 @@ def _powers(features: jax.Array, axis: int) -> jax.Array:
 
 
 def roi_align(
-    features: jax.Array,
-    boxes: jax.Array,
+    features: Array,
+    boxes: Array,
     output_size: Size = 7,
     spatial_scale: float = 1 / 16,
     *,
@@ -153,13 +153,13 @@ def roi_align(
     features, boxes = _checked(features, boxes)
     scaled = at_least_float32(boxes) * spatial_scale - (0.5 if aligned else 0.0)
 
-    def of_image(features: jax.Array, boxes: jax.Array) -> jax.Array:
+    def of_image(features: Array, boxes: Array) -> jax.Array:
         height, width, channels = features.shape
         map_ = at_least_float32(features)
         samples = functools.partial(_sample_weights, sampling_ratio=sampling_ratio, aligned=aligned)
         product = functools.partial(jnp.einsum, precision="highest")
 
-        def of_boxes(boxes: jax.Array) -> jax.Array:
+        def of_boxes(boxes: Array) -> jax.Array:
             of_rows = samples(boxes[:, 1], boxes[:, 3], size[0], height)
             of_columns = samples(boxes[:, 0], boxes[:, 2], size[1], width)
             if height > width:
@@ -194,9 +194,7 @@ def _sample_weights(
 # --- Spatial pyramid pooling -----------------------------------------------------------------------------------------
 
 
-def spatial_pyramid_pool(
-    features: jax.Array, levels: Sequence[int] = PYRAMID, windows: jax.Array | None = None
-) -> jax.Array:
+def spatial_pyramid_pool(features: Array, levels: Sequence[int] = PYRAMID, windows: Array | None = None) -> jax.Array:
     """Maxima of 4 x 4, 2 x 2 and 1 x 1 bins of a map of any size, as one vector (He et al., 2014, section 2.2).
 
     Bin i of n of a length a has the cells from floor(i a / n) to ceil((i + 1) a / n): for the paper's sizes the same as
@@ -232,7 +230,7 @@ def spatial_pyramid_pool(
     return jnp.concatenate([each.reshape(*lead, -1) for each in pooled], -1)
 
 
-def _adaptive_max(features: jax.Array, bins: int, axis: int) -> jax.Array:
+def _adaptive_max(features: Array, bins: int, axis: int) -> jax.Array:
     """Maximum over each of the bins of a whole axis, which has one entry for each bin then."""
     size = features.shape[axis]
     bounds = [(i * size // bins, -(-(i + 1) * size // bins)) for i in range(bins)]
@@ -240,9 +238,7 @@ def _adaptive_max(features: jax.Array, bins: int, axis: int) -> jax.Array:
     return jnp.stack([jnp.max(part, axis) for part in parts], axis)
 
 
-def window_of_features(
-    boxes: jax.Array, height: int, width: int, stride: float = 16, *, offset: float = 0.0
-) -> jax.Array:
+def window_of_features(boxes: Array, height: int, width: int, stride: float = 16, *, offset: float = 0.0) -> jax.Array:
     """The cells of a map whose centres lie within a box, int32 [..., 4], (first column, first row, last column, last
     row) (He et al., 2014, appendix A).
 
@@ -275,9 +271,7 @@ def window_of_features(
     return jnp.clip(window, 0, jnp.broadcast_to(largest, window.shape)).astype(jnp.int32)
 
 
-def _of_images(
-    function: Callable[[jax.Array, jax.Array], jax.Array], features: jax.Array, boxes: jax.Array
-) -> jax.Array:
+def _of_images(function: Callable[[jax.Array, jax.Array], jax.Array], features: Array, boxes: Array) -> jax.Array:
     return (jax.vmap(function) if features.ndim == 4 else function)(features, boxes)
 
 
@@ -288,7 +282,7 @@ def _size(output_size: Size) -> tuple[int, int]:
     return rows, columns
 
 
-def _checked(features: jax.Array, boxes: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _checked(features: Array, boxes: Array) -> tuple[jax.Array, jax.Array]:
     features, boxes = jnp.asarray(features), jnp.asarray(boxes)
     fit = features.ndim in (3, 4) and boxes.ndim == features.ndim - 1 and boxes.shape[-1] == 4
     if not fit or boxes.shape[:-2] != features.shape[:-3] or math.prod(features.shape[-3:-1]) == 0:
