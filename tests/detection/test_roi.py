@@ -65,7 +65,8 @@ def test_roi_align_in_blocks(monkeypatch):
     weights = jnp.asarray(np.random.default_rng(0).normal(size=(len(boxes), 3, 2, CHANNELS)), jnp.float32)
 
     def both(features: jax.Array, boxes: jax.Array, weights: jax.Array) -> Any:
-        function = lambda f, b: jnp.sum(weights * det.roi_align(f, b, (3, 2), SCALE))  # noqa: E731
+        _, rows, columns, _ = weights.shape
+        function = lambda f, b: jnp.sum(weights * det.roi_align(f, b, (rows, columns), SCALE))  # noqa: E731
         return jax.jit(jax.value_and_grad(function, (0, 1)))(features, boxes)
 
     whole = both(features, boxes, weights)
