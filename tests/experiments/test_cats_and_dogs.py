@@ -44,7 +44,7 @@ def test_cats_and_dogs_in_one_folder(cifar: Path, tmp_path: Path, call):
     status, _, _ = call(pets_in_one_folder.gather, cifar, pets, "--images", 40, "--side", 32)
     assert status == 0
     assert len(list(pets.iterdir())) == 42
-    small = ["--model", "alexnet.cifar10", "--image-size", 32, "--optimizer-options", "eps", 1e-8]
+    small = ["--model", "alexnet.cifar10", "--preprocessing", "unit"]
     words = ["alexnet_cats_and_dogs", "--data", f"folder:{pets}?classes=cat,dog", *small, "--epochs", 4, "--devices", 1]
     status, _, errors = call(train.train, *words, "--workdir", tmp_path / "run")
     assert (status, errors) == (0, "")
