@@ -206,7 +206,7 @@ def grain_threads(task: Task) -> Contestant:
     return Endless(task, iter(dataset.to_iter_dataset(options).batch(task.batch_size, drop_remainder=True)))
 
 
-MAKES: dict[str, Callable[[Task], object]] = {
+MAKES: dict[str, Callable[[Task], Any]] = {
     OURS: Ours,
     "processes_1": functools.partial(Ours, workers=1),
     "processes_2": functools.partial(Ours, workers=2),
@@ -220,8 +220,8 @@ MAKES: dict[str, Callable[[Task], object]] = {
 }
 
 
-def make_contestant(name: str, task: Task) -> object:
-    """A pipeline, or the stages of ours.
+def make_contestant(name: str, task: Task) -> Any:
+    """A pipeline (`Contestant`), or the `Stages` of ours.
 
     Raises:
         ValueError: unknown name, or less photographs than a batch has.

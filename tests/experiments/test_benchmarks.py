@@ -256,7 +256,8 @@ def test_pipelines_give_batches(name, photographs, tmp_path):
     contestant.epoch()
     batch = next(contestant._batches)
     assert (batch.shape, batch.dtype) == ((4, 16, 16, 3), np.uint8)
-    contestant._batches.close() if hasattr(contestant._batches, "close") else None
+    if name != "grain":
+        contestant._batches.close()
 
 
 @pytest.mark.parametrize("name", ["torch_0", "tf_data", "tf_data_antialias"])

@@ -38,19 +38,28 @@ def test_numbers_of_the_notes():
 
 
 def test_cats_and_dogs_in_one_folder(cifar: Path, tmp_path: Path, call):
-    """Gathered as the notes have them, and trained on at a small size: evaluated after each epoch, the two files that
-    are no images left out and named in the report. The bright and the dark are told apart."""
+    """Gathered as the notes have them, and a small network trained on them: evaluated after each epoch, the two files
+    that are no images left out and named in the report. The bright and the dark are told apart."""
     pets = tmp_path / "pets"
     status, _, _ = call(pets_in_one_folder.gather, cifar, pets, "--images", 40, "--side", 32)
     assert status == 0
     assert len(list(pets.iterdir())) == 42
-    small = ["--model", "alexnet.cifar10", "--preprocessing", "unit"]
-    words = ["alexnet_cats_and_dogs", "--data", f"folder:{pets}?classes=cat,dog", *small, "--epochs", 4, "--devices", 1]
+    small = ["--model", "lenet5", "--preprocessing", "unit", "--learning-rate", 3e-3]
+    words = [
+        "alexnet_cats_and_dogs",
+        "--data",
+        f"folder:{pets}?classes=cat,dog&channels=1",
+        *small,
+        "--epochs",
+        6,
+        "--devices",
+        1,
+    ]
     status, _, errors = call(train.train, *words, "--workdir", tmp_path / "run")
     assert (status, errors) == (0, "")
     lines = read_json_lines(tmp_path / "run" / "metrics.jsonl")
     validated = [line["epoch"] for line in lines if "validation/accuracy" in line]
-    assert validated == [1, 2, 3, 4]
+    assert validated == [1, 2, 3, 4, 5, 6]
     report = json.loads((tmp_path / "run" / "report.json").read_text())
     assert len(report["skipped_images"]) == 2
     for message, name in zip(report["skipped_images"], ("cat.20.jpg", "dog.20.jpg"), strict=True):
