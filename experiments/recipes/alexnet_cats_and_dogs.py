@@ -12,10 +12,11 @@ truncated normal of deviation .1; a rate of .25 that is the share of units to ke
 Otherwise than in the notes: each epoch is shuffled anew, the folder is divided into 80, 10 and 10 % (they have a second
 one to test on, after each epoch), files that are no images are left out and listed in report.json.
 
-Takes 9 minutes for the stand-in's 240 steps on 2 CPU cores that had much else to do, with 21,589,378 parameters at
-67x67; the full size was not run. Reaches nothing there: 53.0, 51.0 and 49.0 % on validation after three epochs of 802
-photographs at seed 0. Such kernels on values of +-100 make logits of some thousands (a training loss of 66,620 at step
-60, of 1,050 at step 240), which three epochs do not mend; `--model-options initialization paper` has the paper's.
+Takes 2 minutes of processor time for the stand-in's 240 steps (26 minutes on 2 cores of an AMD EPYC that had a load of
+20, 2026-11-29), with 21,589,378 parameters at 67x67; the full size was not run. Reaches 51.5 % on test there, which is
+chance: 53.0, 51.0 and 49.0 % on validation after its three epochs of 802 photographs at seed 0; the two damaged files
+are in the report. Such kernels on values of +-100 make logits of many thousands (a training loss of 66,620 at step 60,
+1,050 at step 240), which three epochs do not mend; `--model-options window 1 initialization paper` has the paper's.
 """
 
 from xxnet_jax.training import Recipe
