@@ -1,55 +1,54 @@
 """A contestant in a process of its own, so that none takes threads and memory from another.
 
-The process is this script. It makes the contestant of its arguments, says so, and then does what each line of its
-standard input asks for.
+The process is a script beside this one that ends in `serve`: it makes the contestant of its arguments, says so, and
+then does what each line of its standard input asks for.
 """
 
+import functools
 import importlib.metadata
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from peers import Precision, make_contestant, make_task
-from script import main
-
 from xxnet_jax.errors import XXNetError
-
-PACKAGES = {"keras": "keras", "torch": "torch", "torch_compile": "torch"}  # what the version of a peer is that of
 
 
 class Apart:
-    """A contestant (see `peers`) that another process has.
+    """A contestant that another process has.
 
     Args:
-        name: of the contestant, as in `peers.make_contestant`.
-        network, batch_size, precision: as in `peers.make_task`.
+        name: of the contestant.
+        script: the file beside this one that makes it.
+        words: what else the script is told.
         python: interpreter to run it; by default this one.
+
+    Attributes:
+        version: of the package that the contestant is from; empty for ours.
+        pid: of its process.
 
     Raises:
         XXNetError: it could not be made; the process has said why on standard error.
     """
 
-    def __init__(
-        self, name: str, network: str, batch_size: int | None, precision: Precision, *, python: Path | None = None
-    ):
+    def __init__(self, name: str, script: str, *words: object, python: Path | None = None):
         self.name = name
-        words = [str(python or sys.executable), __file__, name, network, str(batch_size or 0), precision]
-        self._process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        command = [str(python or sys.executable), str(Path(__file__).with_name(script)), name, *map(str, words)]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.pid = self._process.pid
         try:
             self.version: str = self._answer()["version"]
         except BaseException:
             self.close()
             raise
 
-    def train(self) -> None:
-        self._ask("train")
-
-    def predict(self) -> None:
-        self._ask("predict")
+    def method(self, name: str) -> Callable[[], None]:
+        """The contestant's method without arguments; a call comes back when the work is done."""
+        return functools.partial(self._ask, name)
 
     def __enter__(self) -> "Apart":
         return self
@@ -79,23 +78,24 @@ class Apart:
         return json.loads(line)
 
 
-def serve() -> int:
-    """Be a contestant."""
-    name, network, batch_size, precision = sys.argv[1:]
+def serve(make: Callable[..., object], packages: Mapping[str, str]) -> int:
+    """Be a contestant.
+
+    Args:
+        make: of the name and the other words of the command line.
+        packages: the package that a contestant of this name is from.
+    """
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what frameworks print is no answer
 
     def answer(**content: Any) -> None:
         print(json.dumps(content), file=answers, flush=True)
 
-    contestant = make_contestant(name, make_task(network, int(batch_size) or None, precision))  # type: ignore[arg-type]
-    package = PACKAGES.get(name)
+    name = sys.argv[1]
+    contestant = make(*sys.argv[1:])
+    package = packages.get(name)
     answer(version=f"{package} {importlib.metadata.version(package)}" if package else "")
     for line in sys.stdin:
         getattr(contestant, line.strip())()
         answer()
     return 0
-
-
-if __name__ == "__main__":
-    main(serve)

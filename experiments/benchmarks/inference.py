@@ -17,7 +17,7 @@ def inference() -> int:
     return side_by_side(
         "inference",
         arguments,
-        lambda contestant: contestant.predict,
+        "predict",
         passes=1,
         ours="folded",
         more=("unfolded",),

@@ -12,12 +12,14 @@ import shutil
 import statistics
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import psutil
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
@@ -109,6 +111,37 @@ def against_ours(timings: Mapping[str, Timing], units: float) -> list[Row]:
             }
         )
     return rows
+
+
+def peak_memory(process: int, run: Run, every: float = 0.05) -> float:
+    """MiB that a process and all that it started have in memory at most while a call lasts, by looking `every` seconds.
+
+    What several of them share is counted once (PSS) where the system says it, as Linux does; else it is RSS.
+    """
+    done, highest = threading.Event(), 0.0
+
+    def look() -> None:
+        nonlocal highest
+        while not done.wait(every):
+            root = psutil.Process(process)
+            highest = max(highest, sum(map(_mebibytes, [root, *root.children(recursive=True)])))
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    try:
+        run()
+    finally:
+        done.set()
+        looking.join()
+    return highest
+
+
+def _mebibytes(process: psutil.Process) -> float:
+    try:
+        memory = process.memory_full_info()
+    except psutil.NoSuchProcess:  # it has ended meanwhile
+        return 0.0
+    return getattr(memory, "pss", memory.rss) / 2**20
 
 
 def provenance() -> dict[str, str]:

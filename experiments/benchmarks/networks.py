@@ -1,15 +1,14 @@
 """One network beside its peers: what train_step.py and inference.py share."""
 
 import contextlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 from apart import Apart
-from measuring import OURS, Run, against_ours, in_turns, results, rounded, show
-from peers import Contestant, PeerName, Precision, make_task
+from measuring import OURS, against_ours, in_turns, results, rounded, show
+from peers import PeerName, Precision, make_task
 
 from xxnet_jax.analysis import count_macs
 from xxnet_jax.models import create_model
@@ -41,7 +40,7 @@ class Arguments:
 def side_by_side(
     benchmark: str,
     arguments: Arguments,
-    work: Callable[[Contestant], Run],
+    work: Literal["train", "predict"],
     passes: int,
     *,
     ours: str = OURS,
@@ -52,7 +51,7 @@ def side_by_side(
     Args:
         benchmark: its name.
         arguments: of the command line.
-        work: what of a contestant is measured.
+        work: which method of `peers.Contestant` is measured.
         passes: that have as many multiply-accumulates as inference has.
         ours: our contestant, a name of `peers.make_contestant`.
         more: further contestants that are always there.
@@ -72,14 +71,14 @@ def side_by_side(
             contestants = {
                 name: stack.enter_context(
                     Apart(
-                        ours if name == OURS else name,
-                        *(arguments.network, arguments.batch_size, arguments.precision),
+                        *(ours if name == OURS else name, "peers.py"),
+                        *(arguments.network, arguments.batch_size or 0, arguments.precision),
                         python=pythons.get(name),
                     )
                 )
                 for name in (OURS, *wanted)
             }
-            timings = in_turns({name: work(contestant) for name, contestant in contestants.items()}, arguments.rounds)
+            timings = in_turns({name: each.method(work) for name, each in contestants.items()}, arguments.rounds)
         height, width, channels = task.images.shape[1:]
         macs = passes * count_macs(create_model(task.network), (height, width, channels))
         for row in against_ours(timings, units=len(task.images)):

@@ -12,7 +12,9 @@ from typing import Any, Literal, NamedTuple, Protocol
 import jax
 import jax.numpy as jnp
 import numpy as np
+from apart import serve
 from measuring import OURS
+from script import main
 
 import xxnet_jax as xx
 from xxnet_jax.errors import InvalidArgument, UnknownName, XXNetError
@@ -26,6 +28,7 @@ from xxnet_jax.training.step import make_train_step
 PeerName = Literal["flax_plain", "keras", "torch", "torch_compile"]
 Precision = Literal["f32", "bf16"]
 RATE, MOMENTUM = 1e-3, 0.9
+PACKAGES = {"keras": "keras", "torch": "torch", "torch_compile": "torch"}
 
 
 class Task(NamedTuple):
@@ -379,3 +382,16 @@ def check_parameters(peer: str, network: str, found: int) -> None:
     ours = xx.model_info(network).parameters
     if found != ours:
         raise InvalidArgument(f"{network} has {ours:,} trainable parameters, the one of {peer} {found:,}")
+
+
+def serve_network() -> int:
+    """Be a contestant in a process of its own (see `apart`)."""
+
+    def make(name: str, network: str, batch_size: str, precision: Precision) -> Contestant:
+        return make_contestant(name, make_task(network, int(batch_size) or None, precision))
+
+    return serve(make, PACKAGES)
+
+
+if __name__ == "__main__":
+    main(serve_network)

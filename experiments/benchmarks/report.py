@@ -30,7 +30,11 @@ channels_last, eager, and `torch_compile` the same with the network compiled."""
 before it. {RATIO}""",
     "operations": f"""Single operations as this project writes them for CPU against Flax's and XLA's own. {RATIO}""",
     "loop": f"""An epoch of LeNet-5 through the training loop: shuffling, logs and a checkpoint. {RATIO}""",
-    "input": f"""Files to shuffled batches of uint8 on the host. {RATIO}""",
+    "input": f"""Photographs to shuffled batches: decoded, a window of 8 to 100 % of the area resized, every other one
+mirrored. {RATIO} Ours are threads; `processes_2` are two processes of ours, `torch_2` a DataLoader with two workers,
+`tf_data` is tf.data, which resizes without antialiasing unless told to, `grain` has our functions.""",
+    "input_stages": """One thread's work on a photograph in our pipeline, and what other decoders take in place of
+`decode`.""",
     "compile": """Seconds to trace and to compile a training step, and to start again with the compilation cache that
 the scripts have on by default; memory of intermediate values.""",
     "memory": """The peak of memory of a training step: `ratio` is what `training_memory` predicts in parts of what XLA

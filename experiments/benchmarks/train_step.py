@@ -19,7 +19,7 @@ from script import main
 
 def train_step() -> int:
     arguments = tyro.cli(Arguments, description=__doc__)
-    return side_by_side("train_step", arguments, lambda contestant: contestant.train, passes=3)
+    return side_by_side("train_step", arguments, "train", passes=3)
 
 
 if __name__ == "__main__":

@@ -1,15 +1,27 @@
-"""A folder of photographs as people have them: each file is what docs/data.md says of it."""
+"""Photographs as people have them, in a folder or in archives: each file is what docs/data.md says of it."""
 
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from xxnet_jax.data import Decoder, ImageFormat, make_loader, open_source
+from xxnet_jax.data import Decoder, ImageFormat, Source, make_loader, open_source
+from xxnet_jax.data import images as data_images
+from xxnet_jax.data.prepare import write_shards
 from xxnet_jax.errors import CorruptData, InvalidArgument
 
 RED = (200, 40, 30)
+
+
+@pytest.fixture(autouse=True, params=["simplejpeg", "PIL"])
+def decoder_of_jpeg(request, monkeypatch):
+    """Who decodes JPEG where it can be chosen changes nothing."""
+    if request.param == "PIL":
+        monkeypatch.setattr(data_images, "decode_jpeg", None)
+    else:
+        pytest.importorskip("simplejpeg")
 
 
 def picture(mode: str = "RGB", size: tuple[int, int] = (40, 30)) -> Image.Image:
@@ -33,17 +45,31 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def read(folder: Path) -> dict[str, np.ndarray]:
+def opened(folder: Path, scheme: str) -> Source:
+    """The folder, or archives of it."""
+    source = open_source(f"folder:{folder}")
+    if scheme == "folder":
+        return source
+    write_shards(source, folder / "shards")
+    return open_source(f"tar:{folder}/shards")
+
+
+def names(folder: Path) -> list[str]:
+    """Of the files that are looked at, in their order."""
     examples = open_source(f"folder:{folder}").examples("train")
-    files = [path for path, _ in examples.files]  # type: ignore[attr-defined]
-    return {path.name: examples[number]["image"] for number, path in enumerate(files)}  # type: ignore[index]
+    return [path.name for path, _ in examples.files]  # type: ignore[attr-defined]
 
 
-def test_what_is_readable_is_read(folder: Path):
-    """Colours survive CMYK, 16 bits become 8, an animation is its first frame, one pixel is an image, names are free;
-    a class without images keeps its number."""
-    assert open_source(f"folder:{folder}").classes == ("empty", "Über größen 猫")
-    found = read(folder)
+def read(folder: Path, scheme: str = "folder") -> dict[str, np.ndarray]:
+    """The image of each file."""
+    images = (example["image"] for example in opened(folder, scheme).examples("train"))
+    return dict(zip(names(folder), images, strict=True))
+
+
+@pytest.mark.parametrize("scheme", ["folder", "tar"])
+def test_what_is_readable_is_read(folder: Path, scheme: str):
+    """CMYK keeps its colours, 16 bits become 8, an animation its first frame, one pixel an image; names are free."""
+    found = read(folder, scheme)
     assert len(found) == 7
     for name in ("plain photo.jpg", "cmyk.jpg", "animated.gif", "one pixel.png", "Ñandú 鳥.webp"):
         np.testing.assert_allclose(found[name][0, 0].astype(int), RED, atol=4, err_msg=name)
@@ -52,6 +78,25 @@ def test_what_is_readable_is_read(folder: Path):
     assert np.ptp(found["grey.jpg"], axis=-1).max() == 0
     assert found["one pixel.png"].shape == (1, 1, 3)
     assert all(image.dtype == np.uint8 and image.shape[2] == 3 for image in found.values())
+
+
+def test_a_class_without_images_keeps_its_number(folder: Path):
+    """In a folder; an archive has no empty folders."""
+    assert open_source(f"folder:{folder}").classes == ("empty", "Über größen 猫")
+    archived = opened(folder, "tar")
+    assert archived.classes == ("Über größen 猫",)
+    assert {example["label"] for example in archived.examples("train")} == {0}
+
+
+@pytest.mark.parametrize("scheme", ["folder", "tar"])
+def test_unusual_images_fill_a_batch(folder: Path, scheme: str):
+    """Each of them becomes the size that a network takes."""
+    source = opened(folder, scheme)
+    decoder = Decoder(ImageFormat(8, 8, 3), source.num_classes)
+    (batch,) = make_loader(source.examples("train"), decoder, 7, train=False, resident=False).batches()
+    assert batch["mask"].all()
+    reds = [names(folder).index(name) for name in ("cmyk.jpg", "one pixel.png", "animated.gif")]
+    np.testing.assert_allclose(batch["image"][reds].astype(int), np.broadcast_to(RED, (3, 8, 8, 3)), atol=4)
 
 
 def test_inverted_cmyk_of_photoshop(tmp_path: Path):
@@ -63,21 +108,23 @@ def test_inverted_cmyk_of_photoshop(tmp_path: Path):
     np.testing.assert_allclose(read(tmp_path)["1.jpg"][5, 5].astype(int), RED, atol=4)
 
 
+@pytest.mark.parametrize("scheme", ["folder", "tar"])
 @pytest.mark.parametrize("bad", ["truncated.jpg", "text.jpg", "empty.jpg"])
-def test_what_is_not_is_named(folder: Path, bad: str):
+def test_what_is_not_is_named(folder: Path, bad: str, scheme: str):
     """A JPEG cut in half, a text by the name of an image, an empty file: an error with its name, or left out by
     `skip_corrupt` and told of; the others are there."""
     kind = folder / "train" / "Über größen 猫"
     half = (kind / "plain photo.jpg").read_bytes()
     content = {"truncated.jpg": half[: len(half) // 2], "text.jpg": b"Dear diary,\n", "empty.jpg": b""}[bad]
     (kind / bad).write_bytes(content)
-    with pytest.raises(CorruptData, match=f"cannot decode the image .*{bad}"):
-        read(folder)
+    examples = opened(folder, scheme).examples("train")
+    named = bad if scheme == "folder" else f"{names(folder).index(bad):08}.jpg in .*train-00000-of-00001.tar"
+    with pytest.raises(CorruptData, match=f"cannot decode the image .*{named}"):
+        list(examples)
     decoder = Decoder(ImageFormat(8, 8, 3), 2, skip_corrupt=True)
-    loader = make_loader(open_source(f"folder:{folder}").examples("train"), decoder, 8, train=False, resident=False)
-    (batch,) = loader.batches()
+    (batch,) = make_loader(examples, decoder, 8, train=False, resident=False).batches()
     assert batch["mask"].sum() == 7
-    assert [bad in message for message in decoder.skipped] == [True]
+    assert [bool(re.search(named, message)) for message in decoder.skipped] == [True]
 
 
 def test_classes_by_the_names_of_files(tmp_path: Path):

@@ -1,18 +1,21 @@
-"""Sizes and channels of images, against PIL."""
+"""Decoding, sizes and channels of images, against PIL."""
 
+import io
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
 
 from xxnet_jax.data import fit_image, read_image
-from xxnet_jax.data.images import with_channels
-from xxnet_jax.errors import InvalidArgument, MissingData
+from xxnet_jax.data import images as data_images
+from xxnet_jax.data.images import decode_image, with_channels
+from xxnet_jax.errors import CorruptData, InvalidArgument, MissingData
 
 SIDE = st.integers(1, 12)
 
@@ -100,3 +103,64 @@ def test_a_missing_image_is_named(tmp_path: Path):
     """Reading a file that is not there is an error that names it."""
     with pytest.raises(MissingData, match=r"nothing\.png"):
         read_image(tmp_path / "nothing.png", 3)
+
+
+@st.composite
+def jpegs(draw: Any) -> bytes:
+    """A JPEG file of noise: gray or in colour, with each subsampling, progressive or not."""
+    image = np.random.default_rng(draw(st.integers(0, 99))).integers(
+        0, 256, (draw(st.integers(1, 40)), draw(st.integers(1, 40)), 3), np.uint8
+    )
+    stream = io.BytesIO()
+    Image.fromarray(image).convert(draw(st.sampled_from(["RGB", "L"]))).save(
+        stream,
+        format="jpeg",
+        quality=draw(st.sampled_from([30, 75, 95])),
+        subsampling=draw(st.integers(0, 2)),
+        progressive=draw(st.booleans()),
+    )
+    return stream.getvalue()
+
+
+def decoded(content: bytes, channels: int) -> np.ndarray | str:
+    """The pixels, or what was wrong."""
+    try:
+        return decode_image(io.BytesIO(content), "x.jpg", channels)
+    except CorruptData as error:
+        return str(error)
+
+
+@given(content=jpegs(), channels=st.sampled_from([1, 3]))
+def test_jpeg_has_the_pixels_of_pil(content: bytes, channels: int):
+    """To the last bit, whoever decodes."""
+    pytest.importorskip("simplejpeg")
+    with Image.open(io.BytesIO(content)) as picture:
+        expected = with_channels(np.asarray(picture).reshape(*picture.size[::-1], -1), channels)
+    np.testing.assert_array_equal(decoded(content, channels), expected)
+
+
+@settings(max_examples=200)
+@given(content=jpegs(), place=st.floats(0, 1, exclude_max=True), byte=st.one_of(st.none(), st.integers(0, 255)))
+def test_damaged_jpeg_is_what_it_is_to_pil(content: bytes, place: float, byte: int | None):
+    """Cut off, or with another byte somewhere in its pixels: the same pixels or the same message as of PIL alone."""
+    pytest.importorskip("simplejpeg")
+    pixels = content.index(b"\xff\xda") + 14
+    where = pixels + int(place * (len(content) - pixels))
+    damaged = content[:where] if byte is None else content[:where] + bytes([byte]) + content[where + 1 :]
+    found = decoded(damaged, 3)
+    with mock.patch.object(data_images, "decode_jpeg", None):
+        expected = decoded(damaged, 3)
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_jpeg_is_turned_upright(tmp_path: Path):
+    """By its EXIF orientation 6: the left column was the upper row."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    image = np.zeros((16, 32, 3), np.uint8)
+    image[:, :16] = 250
+    Image.fromarray(image).save(tmp_path / "turned.jpg", exif=exif, quality=95)
+    upright = read_image(tmp_path / "turned.jpg", 3)
+    assert upright.shape == (32, 16, 3)
+    assert upright[:14].min() > 200
+    assert upright[18:].max() < 50

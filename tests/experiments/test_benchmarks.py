@@ -2,6 +2,8 @@
 
 import csv
 import json
+import os
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,6 +12,7 @@ import compile as compile_benchmark
 import detection_metrics
 import inference
 import input as input_benchmark
+import input_peers
 import jax
 import jax.numpy as jnp
 import loop
@@ -18,12 +21,13 @@ import metrics
 import numpy as np
 import operations
 import peers
-import prepare_data
+import psutil
 import pytest
 import report
 import script
 import train_step
 from measuring import OURS, Timing, against_ours, in_turns
+from PIL import Image
 
 import xxnet_jax as xx
 from xxnet_jax.errors import ConfigMismatch, InvalidArgument, XXNetError
@@ -114,14 +118,14 @@ def test_our_contestants_compute(options):
 
 def test_a_contestant_apart_works_in_its_own_process(capfd):
     """Its calls come back when they are done; what it cannot be is said, and is an error here."""
-    with apart.Apart("unfolded", "lenet5", 4, "f32") as contestant:
-        contestant.predict()
-        contestant.train()
+    with apart.Apart("unfolded", "peers.py", "lenet5", 4, "f32") as contestant:
+        contestant.method("predict")()
+        contestant.method("train")()
         process = contestant._process
         assert process.poll() is None
     assert process.poll() is not None
     with pytest.raises(XXNetError, match="the contestant keras ended with status 2"):
-        apart.Apart("keras", "zfnet", 4, "f32")
+        apart.Apart("keras", "peers.py", "zfnet", 4, "f32")
     said = capfd.readouterr().err
     assert "zfnet" in said or "needs Keras" in said
 
@@ -198,15 +202,93 @@ def test_loop(tmp_path, call):
     assert (row["data"], row["steps"], row["peer"]) == ("fake", "4", "bare step")
 
 
-def test_input(tmp_path, call):
-    """The whole batches of 80 % of the files, which are the split; without a peer nothing is written."""
-    images = tmp_path / "images"
-    call(prepare_data.prepare, "export", "digits", "--split", "test[:20]", "--out", images)
-    words = [f"folder:{images}", "--side", 8, "--batch-size", 4, "--rounds", 1, "--out", tmp_path / "results"]
-    status, output, _ = call(input_benchmark.measure_input, *words)
+@pytest.fixture
+def photographs(tmp_path) -> Path:
+    """Six JPEG files in a folder, sides from 20 to 40 pixels."""
+    rng = np.random.default_rng(0)
+    folder = tmp_path / "photographs"
+    folder.mkdir()
+    for number in range(6):
+        rows, columns = rng.integers(20, 40, 2)
+        Image.fromarray(rng.integers(0, 256, (rows, columns, 3), np.uint8)).save(folder / f"{number}.JPEG")
+    return folder
+
+
+def test_input(tmp_path, call, photographs):
+    """Every file twice, in batches of four; a row for a peer, and one for each part of our pipeline."""
+    words = ["--peer", "grain", "--side", 16, "--batch-size", 4, "--rounds", 1, "--out", tmp_path / "input"]
+    status, _, _ = call(input_benchmark.measure_input, photographs, *words)
     assert status == 0
-    assert "folder      16" in output
-    assert not (tmp_path / "results").exists()
+    (row,) = read_results(tmp_path / "input")
+    assert (row["images"], row["peer"], row["peer_is"].split()[0]) == ("12", "grain", "grain")
+    assert min(float(row["ours_mib"]), float(row["peer_mib"])) > 20  # an interpreter with its packages
+    stages = {row["stage"]: float(row["share"]) for row in read_results(tmp_path / "input_stages")}
+    assert set(stages) == {"whole", "decode", "resize", "decode_pil", "rest"}
+    assert stages["whole"] == 1
+    status, _, errors = call(input_benchmark.measure_input, tmp_path / "input", *words)
+    assert (status, "no photographs in" in errors) == (2, True)
+
+
+def test_parts_are_of_the_whole():
+    """Shares within a round, and what is left of it."""
+    timings = {
+        "whole": Timing(0, [10.0, 20.0, 40.0]),
+        "decode": Timing(0, [5.0, 10.0, 20.0]),
+        "resize": Timing(0, [4.0, 8.0, 16.0]),
+    }
+    rows = {row["stage"]: (row["ms"], row["share"]) for row in input_benchmark.shares(timings, images=1000)}
+    assert rows == {"whole": (20, 1), "decode": (10, 0.5), "resize": (8, 0.4), "rest": (2, 0.1)}
+
+
+def arranged(photographs: Path, folder: Path) -> input_peers.Task:
+    input_benchmark.arrange(photographs, folder / "train", repeat=2)
+    return input_peers.Task(folder, side=16, batch_size=4)
+
+
+@pytest.mark.parametrize("name", [OURS, "processes_1", "grain", "stages"])
+def test_pipelines_give_batches(name, photographs, tmp_path):
+    """An epoch, and another, of each pipeline without another framework; every method of the stages works."""
+    contestant = input_peers.make_contestant(name, arranged(photographs, tmp_path))
+    if name == "stages":
+        for stage in ("whole", "decode", "resize", "decode_pil"):
+            getattr(contestant, stage)()
+        return
+    contestant.epoch()
+    batch = next(contestant._batches)
+    assert (batch.shape, batch.dtype) == ((4, 16, 16, 3), np.uint8)
+    if name != "grain":
+        contestant._batches.close()
+
+
+@pytest.mark.parametrize("name", ["torch_0", "tf_data", "tf_data_antialias"])
+@pytest.mark.oracle
+@pytest.mark.filterwarnings("default")
+def test_other_pipelines_give_batches(name, photographs, tmp_path):
+    pytest.importorskip({"torch": "torchvision"}.get(name.split("_")[0], "tensorflow"))
+    contestant = input_peers.make_contestant(name, arranged(photographs, tmp_path))
+    contestant.epoch()
+    contestant.epoch()
+
+
+def test_pipelines_that_cannot_be(photographs, tmp_path):
+    task = arranged(photographs, tmp_path)
+    with pytest.raises(ValueError, match="unknown contestant 'dali'"):
+        input_peers.make_contestant("dali", task)
+    with pytest.raises(InvalidArgument, match="12 photographs do not fill a batch of 13"):
+        input_peers.make_contestant(OURS, task._replace(batch_size=13))
+
+
+def test_peak_of_memory():
+    """What a call takes and gives back is seen, here 200 MiB."""
+    before = measuring._mebibytes(psutil.Process())
+
+    def take() -> None:
+        taken = np.ones(200 * 2**20, np.uint8)
+        time.sleep(0.3)
+        del taken
+
+    peak = measuring.peak_memory(os.getpid(), take)
+    assert 190 < peak - before < 260
 
 
 def test_detection_metrics(tmp_path, call, monkeypatch):

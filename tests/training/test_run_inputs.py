@@ -11,9 +11,12 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
+from checks.kill_and_resume import differences, result
 from flax.traverse_util import flatten_dict
+from PIL import Image
 
 from xxnet_jax.data import open_source
+from xxnet_jax.data.prepare import prepare_tfds
 from xxnet_jax.data.preprocessing import FITTED
 from xxnet_jax.errors import InvalidArgument
 from xxnet_jax.training import LoopResult, Recipe, Run, loop, run
@@ -78,6 +81,50 @@ def test_a_resumed_run_keeps_its_statistics(tmp_path: Path, monkeypatch):
     resumed = finished(recipe, tmp_path / "parts")
     for name in ("validation/loss", "test/loss", "validation/accuracy"):
         assert resumed[name] == whole[name]
+
+
+@pytest.mark.parametrize(("scheme", "workers"), [("folder", 0), ("folder", 1), ("tfds", 0), ("fake", 0)])
+def test_windows_go_on_in_the_middle_of_an_epoch(scheme: str, workers: int, tmp_path: Path, monkeypatch):
+    """Interrupted after step 3 of an epoch of 5, in which windows are cut by so many processes (0: by threads), and
+    resumed with threads: the metrics of every step and the state are those of an undisturbed run."""
+    rng = np.random.default_rng(0)
+    for index in range(20):
+        path = tmp_path / "folder" / "train" / "ab"[index % 2] / f"{index}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, tuple(rng.integers(34, 50, 2)), np.uint8)).save(path)
+    folder = f"folder:{tmp_path}/folder?channels=1"
+    if scheme == "tfds":
+        prepare_tfds(open_source(folder), "prepared", tmp_path / "tfds")
+    recipe = dataclasses.replace(
+        SMALL,
+        data={"folder": folder, "tfds": "tfds:prepared", "fake": "fake:40x48x1/2?examples=20"}[scheme],
+        data_dir=str(tmp_path / "tfds"),
+        train_split="train",
+        validation_split=None,
+        test_split=None,
+        augmentation="inception_crop",
+        batch_size=4,
+        steps=8,
+        log_every=1,
+    )
+    finished(recipe, tmp_path / "whole")
+    advance = loop._Training.advance
+
+    def advance_and_stop(training):
+        advance(training)
+        if training.host.step == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(loop._Training, "advance", advance_and_stop)
+    end = run(dataclasses.replace(recipe, workers=workers), tmp_path / "parts", quiet=True)
+    assert isinstance(end, LoopResult)
+    assert end.step == 3
+    monkeypatch.setattr(loop._Training, "advance", advance)
+    finished(recipe, tmp_path / "parts")
+    expected = result(tmp_path / "whole")
+    losses = [line["train/loss"] for line in expected["metrics.jsonl"] if "train/loss" in line]
+    assert len(set(losses)) == 8
+    assert differences(result(tmp_path / "parts"), expected) == []
 
 
 def test_mixed_labels_change_the_loss_alone(tmp_path: Path):

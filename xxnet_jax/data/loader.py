@@ -301,7 +301,8 @@ class HostLoader(Loader):
 class IndexedLoader(HostLoader):
     """Batches of examples that can be read in any order, several batches at a time.
 
-    In memory are at most one batch more than there are threads or processes, and for each of these a decoded image.
+    In memory are at most three batches more than there are threads or processes (one that waits, the one given, the one
+    before it), and for each of these a decoded image.
 
     Args:
         workers: processes that read; 0: threads of this one, one for each core.
