@@ -1,6 +1,6 @@
 """Evaluation of variables on a whole split: every example counts once."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -8,8 +8,8 @@ import numpy as np
 from jax.sharding import Mesh
 
 from xxnet_jax.data import Loader
-from xxnet_jax.errors import CorruptData
-from xxnet_jax.metrics import LayerMetric, StreamingMetric
+from xxnet_jax.errors import CorruptData, InvalidArgument
+from xxnet_jax.metrics import LayerMetric, StreamingMetric, create_metrics
 from xxnet_jax.training.dispatch import InputFn, compile_eval_step
 from xxnet_jax.training.logging import MeanWindow
 from xxnet_jax.training.sharding import put, replicated
@@ -28,6 +28,7 @@ class Evaluation(NamedTuple):
     tables: dict[str, np.ndarray]
 
 
+CHUNK = 1024  # examples that are counted together
 Evaluate = Callable[[dict[str, Any]], Evaluation]
 
 
@@ -60,13 +61,48 @@ def make_evaluate(
         figures: dict[str, float] = window.means()
         if not figures:
             raise CorruptData("there is no example to evaluate")
-        tables: dict[str, np.ndarray] = {}
-        for name, metric in metrics.items():
-            for result, value in metric.result(states[name]).items():
-                if np.ndim(value):
-                    tables[result] = value
-                elif not np.isnan(value):
-                    figures[result] = value
-        return Evaluation(figures, tables)
+        return _evaluation(figures, metrics, states)
 
     return evaluate
+
+
+def evaluate_probabilities(probabilities: np.ndarray, labels: np.ndarray, metrics: Sequence[str] = ()) -> Evaluation:
+    """What came of class probabilities that are there already, such as those of a test protocol.
+
+    Args:
+        probabilities: float32 [examples, classes].
+        labels: int [examples].
+        metrics: names as in `Recipe.metrics`, besides accuracy and the logarithmic loss.
+
+    Raises:
+        ValueError: there is no such metric, or it is one of layers.
+    """
+    chosen = create_metrics(metrics, probabilities.shape[-1])
+    if of_layers := [name for name, metric in chosen.items() if not isinstance(metric, StreamingMetric)]:
+        raise InvalidArgument(f"{', '.join(of_layers)}: probabilities do not tell about layers")
+    logits = np.log(np.maximum(probabilities, np.finfo(np.float32).tiny))
+    states = {name: metric.init() for name, metric in chosen.items()}
+    for first in range(0, len(labels), CHUNK):
+        part = slice(first, first + CHUNK)
+        for name, metric in chosen.items():
+            assert isinstance(metric, StreamingMetric)
+            states[name] = metric.update(states[name], logits[part], labels[part])
+    figures = {
+        "accuracy": float(np.mean(probabilities.argmax(axis=-1) == labels)),
+        "log_loss": float(-np.mean(logits[np.arange(len(labels)), labels], dtype=np.float64)),
+    }
+    return _evaluation(figures, chosen, states)
+
+
+def _evaluation(
+    figures: dict[str, float], metrics: Mapping[str, StreamingMetric | LayerMetric], states: Mapping[str, Any]
+) -> Evaluation:
+    """The figures, and what the metrics make of their states."""
+    figures, tables = dict(figures), {}
+    for name, metric in metrics.items():
+        for result, value in metric.result(states[name]).items():
+            if np.ndim(value):
+                tables[result] = value
+            elif not np.isnan(value):
+                figures[result] = value
+    return Evaluation(figures, tables)
