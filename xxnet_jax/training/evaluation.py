@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 from jax.sharding import Mesh
 
@@ -82,11 +83,13 @@ def evaluate_probabilities(probabilities: np.ndarray, labels: np.ndarray, metric
         raise InvalidArgument(f"{', '.join(of_layers)}: probabilities do not tell about layers")
     logits = np.log(np.maximum(probabilities, np.finfo(np.float32).tiny))
     states = {name: metric.init() for name, metric in chosen.items()}
+    counts = jax.jit(lambda *batch: {name: metric.count(*batch) for name, metric in chosen.items()})
     for first in range(0, len(labels), CHUNK):
         part = slice(first, first + CHUNK)
-        for name, metric in chosen.items():
-            assert isinstance(metric, StreamingMetric)
-            states[name] = metric.update(states[name], logits[part], labels[part])
+        padding = max(0, first + CHUNK - len(labels))
+        mask = np.arange(CHUNK) < CHUNK - padding
+        counted = counts(np.pad(logits[part], ((0, padding), (0, 0))), np.pad(labels[part], (0, padding)), mask)
+        states = {name: metric.merge(states[name], counted[name]) for name, metric in chosen.items()}
     figures = {
         "accuracy": float(np.mean(probabilities.argmax(axis=-1) == labels)),
         "log_loss": float(-np.mean(logits[np.arange(len(labels)), labels], dtype=np.float64)),

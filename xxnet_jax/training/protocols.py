@@ -153,18 +153,17 @@ class Classifier:
         """
         if not protocol.dense:
             return self
-        model = self.model
-        if getattr(model, "adaptive_pool", False):
-            model = model.clone(adaptive_pool=False)
-        classifier = replace(self, model=model)
+        classifier = self
+        if getattr(self.model, "adaptive_pool", False):
+            classifier = replace(self, model=self.model.clone(adaptive_pool=False))
         height, width, channels = self.image_shape
         larger = jax.ShapeDtypeStruct((1, 2 * height, 2 * width, channels), jnp.uint8)
         try:
             jax.eval_shape(classifier._apply, self.variables, larger)
         except ScopeParamShapeError as error:
             raise InvalidArgument(
-                f"{type(model).__name__} cannot be evaluated densely: its dense layers see a map of one size. Networks "
-                "whose dense layers are convolutions (AlexNet, ZFNet, VGG), or that end in the mean of a map (NIN, "
+                f"{type(self.model).__name__} cannot be evaluated densely: its dense layers see a map of one size. "
+                "Networks whose dense layers are convolutions (AlexNet, ZFNet, VGG), or that end in the mean of a map (NIN, "
                 "GoogLeNet, ResNet and later ones), can; protocols of crops, such as ten_crop, suit every network"
             ) from error
         return classifier
