@@ -4,6 +4,7 @@ import functools
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given
@@ -137,7 +138,7 @@ def test_dense_evaluation_of_a_residual_network(photographs: list[np.ndarray]):
     others = {name: value for name, value in network.variables["params"].items() if name != "predictions"}
     (view,) = network.views(protocol, photographs[0])
     apply = jax.jit(functools.partial(features.apply, train=False))
-    last: Any = apply({**network.variables, "params": others}, preprocess(view[None], "torch"))
+    last: Any = apply({**network.variables, "params": others}, preprocess(jnp.asarray(view[None]), "torch"))
     assert last.shape[1:3] == (12, 17)
     scores = np.asarray(last, np.float64)[0] @ head["kernel"] + head["bias"]
     found = predict(network, protocol, photographs[:1])
@@ -148,8 +149,8 @@ def test_a_pooled_map_is_not_stretched_in_dense_evaluation(photographs: list[np.
     """A VGG that pools any map to the window of its dense layers is evaluated as the one that does not."""
     plain, pooling = classifier_of("vgg11", **SMALL_VGG), classifier_of("vgg11", **SMALL_VGG, adaptive_pool=True)
     protocol = make_protocol("vgg_dense", SHAPE)
-    found = [predict(each, protocol, photographs[:1]) for each in (plain, pooling)]
-    np.testing.assert_array_equal(*found)
+    found, same = (predict(each, protocol, photographs[:1]) for each in (plain, pooling))
+    np.testing.assert_array_equal(found, same)
     larger = np.stack(plain.views(protocol, photographs[0]))
     assert np.abs(plain(larger) - pooling(larger)).max() > 1e-4
 
@@ -214,7 +215,7 @@ def test_statistics_for_one_size_cannot_be_used_for_others():
     """A mean image has no value for the pixels of a larger one."""
     statistics: Statistics = image_statistics(np.zeros((2, *SHAPE), np.uint8))
     with pytest.raises(InvalidArgument, match=r"'pixel_mean' is for images of \(32, 32, 3\).*got \(64, 64, 3\)"):
-        preprocess(np.zeros((1, 64, 64, 3), np.uint8), "pixel_mean", statistics)  # type: ignore[arg-type]
+        preprocess(jnp.zeros((1, 64, 64, 3), jnp.uint8), "pixel_mean", statistics)
 
 
 def test_bad_arguments(network: Classifier):

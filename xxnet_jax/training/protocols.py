@@ -163,8 +163,8 @@ class Classifier:
         except ScopeParamShapeError as error:
             raise InvalidArgument(
                 f"{type(self.model).__name__} cannot be evaluated densely: its dense layers see a map of one size. "
-                "Networks whose dense layers are convolutions (AlexNet, ZFNet, VGG), or that end in the mean of a map (NIN, "
-                "GoogLeNet, ResNet and later ones), can; protocols of crops, such as ten_crop, suit every network"
+                "Networks whose dense layers are convolutions (AlexNet, ZFNet, VGG) can, and those that end in the mean of "
+                "a map (NIN, GoogLeNet, ResNet and later ones); protocols of crops, such as ten_crop, suit every network"
             ) from error
         return classifier
 
@@ -296,7 +296,7 @@ def combine(probabilities: np.ndarray, how: Combination) -> np.ndarray:
             found = (votes + mean) / (len(probabilities) + 1)  # the mean is less than a vote
         case _:
             raise UnknownName("way to combine probabilities", how, get_args(Combination))
-    return found.astype(np.float32)
+    return np.asarray(found, np.float32)
 
 
 @dataclass
