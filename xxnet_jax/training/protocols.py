@@ -67,7 +67,7 @@ PROTOCOLS = {
     protocol.name: protocol
     for protocol in (
         Protocol(AS_TRAINED, "the view that the run validates on, or that belongs to the weights"),
-        Protocol("centre_crop", "Krizhevsky et al., 2012, section 4.1", (256,), centre_crop),
+        Protocol("centre_crop", "the middle one of ten_crop", (256,), centre_crop),
         Protocol("ten_crop", "Krizhevsky et al., 2012, section 4.1", (256,), ten_crop),
         Protocol("googlenet_144", "Szegedy et al., 2015, section 7", (256, 288, 320, 352), googlenet_crops),
         Protocol("vgg_150", "Simonyan and Zisserman, 2015, section 3.2", (256, 384, 512), grid_crops),
@@ -162,9 +162,10 @@ class Classifier:
             jax.eval_shape(classifier._apply, self.variables, larger)
         except ScopeParamShapeError as error:
             raise InvalidArgument(
-                f"{type(self.model).__name__} cannot be evaluated densely: its dense layers see a map of one size. "
-                "Networks whose dense layers are convolutions (AlexNet, ZFNet, VGG) can, and those that end in the mean of "
-                "a map (NIN, GoogLeNet, ResNet and later ones); protocols of crops, such as ten_crop, suit every network"
+                f"{type(self.model).__name__} cannot be evaluated densely: its dense layers see a map of one "
+                "size. Networks whose dense layers are convolutions can (AlexNet, ZFNet, VGG), and those that end in "
+                "the mean of a map (NIN, GoogLeNet, ResNet and later ones). Protocols of crops, such as ten_crop, suit "
+                "every network"
             ) from error
         return classifier
 
