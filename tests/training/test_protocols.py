@@ -319,6 +319,8 @@ def test_figures_of_probabilities():
     assert np.trace(tables["confusion"]) == (ranks == 0).sum()
     with pytest.raises(InvalidArgument, match="dead_units: probabilities do not tell about layers"):
         evaluate_probabilities(probabilities, labels, ("dead_units",))
+    with pytest.raises(CorruptData, match=r"label 6; with 6 classes labels must be in 0\.\.5"):
+        evaluate_probabilities(probabilities, labels + 1)
 
 
 def test_every_protocol_names_its_source():

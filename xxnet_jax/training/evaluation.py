@@ -76,9 +76,12 @@ def evaluate_probabilities(probabilities: np.ndarray, labels: np.ndarray, metric
         metrics: names as in `Recipe.metrics`, besides accuracy and the logarithmic loss.
 
     Raises:
-        ValueError: there is no such metric, or it is one of layers.
+        ValueError: there is no such metric, it is one of layers, or a label is of no class.
     """
-    chosen = create_metrics(metrics, probabilities.shape[-1])
+    classes = probabilities.shape[-1]
+    if wrong := [int(label) for label in labels if not 0 <= label < classes]:
+        raise CorruptData(f"an example has label {wrong[0]}; with {classes} classes labels must be in 0..{classes - 1}")
+    chosen = create_metrics(metrics, classes)
     if of_layers := [name for name, metric in chosen.items() if not isinstance(metric, StreamingMetric)]:
         raise InvalidArgument(f"{', '.join(of_layers)}: probabilities do not tell about layers")
     logits = np.log(np.maximum(probabilities, np.finfo(np.float32).tiny))
