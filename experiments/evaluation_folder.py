@@ -1,6 +1,7 @@
 """What an evaluation leaves on disk: report.json and pictures."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +17,18 @@ from xxnet_jax.visualization.layers import plot_layers
 
 FIGURES = ("precision", "recall", "f1", "auc", "average_precision")
 TABLES = ("confusion", "score_histogram")
+
+
+def top_k(classes: int) -> tuple[str, ...]:
+    """The metric beside accuracy: top5, or the largest k that says something; none for two classes."""
+    k = min(5, classes - 1)
+    return (f"top{k}",) if k > 1 else ()
+
+
+def errors_of(figures: dict[str, float]) -> dict[str, float]:
+    """top1_error of the accuracy, top5_error of top5, and so on."""
+    accuracies = {"top1": figures["accuracy"], **figures}
+    return {f"{name}_error": 1 - value for name, value in accuracies.items() if re.fullmatch(r"top\d+", name)}
 
 
 class Written(NamedTuple):
@@ -60,7 +73,13 @@ def write_evaluation(out: Path, facts: dict[str, Any], evaluation: Evaluation, c
         if positives:
             precision_recall[name] = precision_recall_curve(labels, scores, sample_weight=weights)[1::-1]
             each[name]["average_precision"] = float(average_precision_score(labels, scores, sample_weight=weights))
-    report = {**facts, **evaluation.figures, "classes": each, "confusion": np.asarray(matrix).tolist()}
+    report = {
+        **facts,
+        **evaluation.figures,
+        **errors_of(evaluation.figures),
+        "classes": each,
+        "confusion": np.asarray(matrix).tolist(),
+    }
     write_atomically(out / "report.json", json.dumps(report, indent=2) + "\n")
     plot_confusion(matrix, classes, out / "confusion.png")
     for curves, area, plot, file in (

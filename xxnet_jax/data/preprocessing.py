@@ -66,6 +66,7 @@ FITTED: dict[str, Callable[[jax.Array, Statistics], jax.Array]] = {
     "zca": lambda x, s: (_whitened(x, s) @ s.directions.T).reshape(x.shape),
 }
 WHITENING = ("pca", "zca")
+BY_PIXEL = ("pixel_mean", *WHITENING)  # for images of one size
 
 
 def check_preprocessing(name: str) -> None:
@@ -88,7 +89,7 @@ def preprocess(images: jax.Array, name: str, statistics: Statistics | None = Non
         statistics: of the training images, for a rule of `FITTED`.
 
     Raises:
-        ValueError: unknown rule, or one of `FITTED` without statistics.
+        ValueError: unknown rule, one of `FITTED` without statistics, or with those of images of another size.
     """
     check_preprocessing(name)
     values = unit_values(images) if images.dtype == jnp.uint8 else images
@@ -97,5 +98,10 @@ def preprocess(images: jax.Array, name: str, statistics: Statistics | None = Non
     if statistics is None:
         raise InvalidArgument(
             f"the preprocessing '{name}' needs statistics of the training images: see image_statistics"
+        )
+    if name in BY_PIXEL and images.shape[-3:] != statistics.mean.shape:
+        raise InvalidArgument(
+            f"the preprocessing '{name}' is for images of {statistics.mean.shape}, the training images' size, got "
+            f"{images.shape[-3:]}"
         )
     return FITTED[name](values, statistics)

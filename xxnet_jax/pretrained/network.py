@@ -10,11 +10,13 @@ from typing import Any, Literal
 import jax
 import numpy as np
 
+from xxnet_jax.data.preprocessing import preprocess as to_inputs
 from xxnet_jax.models import Network, create_model, model_info
 from xxnet_jax.pretrained.classes import BACKGROUND, imagenet_classes
 from xxnet_jax.pretrained.conversion import variables_from
-from xxnet_jax.pretrained.preprocessing import preprocess
+from xxnet_jax.pretrained.preprocessing import fitted, preprocess
 from xxnet_jax.pretrained.weights import read_source
+from xxnet_jax.training.protocols import Classifier
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,17 @@ class PretrainedNetwork:
     def predict(self, images: Sequence[np.ndarray]) -> np.ndarray:
         """Class probabilities, float32 [images, classes]."""
         return np.asarray(jax.nn.softmax(self.logits(images)))
+
+    @functools.cached_property
+    def classifier(self) -> Classifier:
+        """The network as test protocols take it."""
+        return Classifier(
+            self.model,
+            self.variables,
+            lambda images: to_inputs(images, self.preprocessing),
+            lambda image: fitted([image], self.name, self.weights)[0],
+            model_info(self.name).input_shape,
+        )
 
     @functools.cached_property
     def _apply(self) -> Callable[..., jax.Array]:

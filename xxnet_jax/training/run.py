@@ -47,6 +47,7 @@ from xxnet_jax.training.folder import RunConfig, RunFolder
 from xxnet_jax.training.loop import LoopConfig, LoopResult, train
 from xxnet_jax.training.processes import is_writer, wait_for_all
 from xxnet_jax.training.profiling import profile_steps
+from xxnet_jax.training.protocols import Classifier
 from xxnet_jax.training.recipe import Recipe
 from xxnet_jax.training.sharding import check_batch_size, make_mesh, own_rows, state_sharding
 from xxnet_jax.training.state import (
@@ -258,6 +259,12 @@ def with_statistics(config: RunConfig, folder: RunFolder, source: Source, decode
     return replace(config, statistics=image_statistics(images, whiten=config.preprocessing in WHITENING))
 
 
+def check_classes(source: Source, config: RunConfig) -> None:
+    """Refuse a source with other classes than the run's."""
+    if source.classes != config.classes:
+        raise InvalidArgument(f"{source.uri} has the classes {source.classes}, the run was trained on {config.classes}")
+
+
 def build_model(config: RunConfig) -> Network:
     """The network of a run."""
     options: dict[str, Any] = config.recipe.model_options
@@ -443,7 +450,7 @@ class TrainedNetwork:
 
     def probabilities(self, batch: np.ndarray) -> np.ndarray:
         """Class probabilities, float32 [images, classes], of images as `batch` or a `Decoder` makes them."""
-        return np.asarray(self._apply(self.variables, batch))
+        return self.classifier(batch)
 
     def batch(self, images: Sequence[np.ndarray]) -> np.ndarray:
         """The images as uint8 [images, height, width, channels], in the format of the network."""
@@ -456,12 +463,10 @@ class TrainedNetwork:
         return np.stack(fitted)
 
     @functools.cached_property
-    def _apply(self) -> Callable[..., jax.Array]:
-        def probabilities(variables: Any, images: jax.Array) -> jax.Array:
-            logits: Any = self.model.apply(variables, self.config.inputs(images), train=False)
-            return jax.nn.softmax(logits)
-
-        return jax.jit(probabilities)
+    def classifier(self) -> Classifier:
+        """The network as test protocols take it."""
+        form = self.config.image_format
+        return Classifier(self.model, self.variables, self.config.inputs, form, form.shape)
 
 
 class Run:
@@ -512,9 +517,6 @@ class Run:
             ValueError: the source has other classes, or there is no such metric.
         """
         config = self.config
-        if source.classes != config.classes:
-            raise InvalidArgument(
-                f"{source.uri} has the classes {source.classes}, the run was trained on {config.classes}"
-            )
+        check_classes(source, config)
         decoder = Decoder(config.image_format, len(config.classes), config.recipe.skip_corrupt)
         return split_evaluator(config, self.model, source, split, decoder=decoder, mesh=make_mesh(1), metrics=metrics)
