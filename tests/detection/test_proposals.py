@@ -72,24 +72,24 @@ def letters(dark: bool) -> tuple[np.ndarray, np.ndarray]:
     """A gray image with three bars like letters, with soft edges and noise, and the boxes of these."""
     boxes = np.array([[20, 30, 28, 70], [50, 30, 58, 70], [80, 20, 130, 28]], np.float32)
     picture = Image.new("L", (600, 400), 210)
-    for box, level in zip(boxes, (30, 60, 90), strict=True):
+    for box in boxes:
         x1, y1, x2, y2 = 4 * box
-        ImageDraw.Draw(picture).rectangle((x1, y1, x2 - 1, y2 - 1), fill=level)
+        ImageDraw.Draw(picture).rectangle((x1, y1, x2 - 1, y2 - 1), fill=60)
     soft = np.asarray(picture.filter(ImageFilter.GaussianBlur(4)).resize((150, 100)), np.float64)
-    gray = (soft + np.random.default_rng(0).normal(0, 3, soft.shape)).astype(np.uint8)[..., None]
+    gray = (soft + np.random.default_rng(0).normal(0, 1, soft.shape)).astype(np.uint8)[..., None]
     return gray if dark else 255 - gray, boxes
 
 
 @pytest.mark.parametrize("dark", [True, False])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_letters_are_found(dark: bool, channels: int):
-    """Dark and bright bars of known places are among the boxes, within the soft edge; the mask covers them and leaves
+    """Dark and bright bars of known places are among the boxes; the mask covers them and leaves
     most of the rest; no two boxes overlap by more than the threshold."""
     pytest.importorskip("cv2")
     image, expected = letters(dark)
     found = text_regions(np.repeat(image, channels, -1))
     assert found.boxes.dtype == np.float32
-    assert (pairwise_iou(expected, found.boxes).max(1) > 0.6).all()
+    assert (pairwise_iou(expected, found.boxes).max(1, initial=0) > 0.9).all()
     assert (found.boxes[:, :2] >= 0).all()
     assert (found.boxes[:, 2:] <= (150, 100)).all()
     for x1, y1, x2, y2 in expected.astype(int):
