@@ -259,11 +259,14 @@ def _histograms(planes: np.ndarray, labels: np.ndarray, bins: int, sizes: np.nda
 
 def _responses(image: np.ndarray) -> np.ndarray:
     """Positive parts of the Gaussian derivatives in eight directions, [channels * 8, height, width] from 0 to 1."""
-    from scipy.ndimage import gaussian_filter
+    from scipy.ndimage import gaussian_filter1d
 
     planes = []
     for channel in np.moveaxis(image, -1, 0):
-        down, right = (gaussian_filter(channel, TEXTURE_SIGMA, order=order) for order in ((1, 0), (0, 1)))
+        down, right = (
+            gaussian_filter1d(gaussian_filter1d(channel, TEXTURE_SIGMA, axis=1 - axis), TEXTURE_SIGMA, axis, order=1)
+            for axis in (0, 1)
+        )
         angles = 2 * np.pi / DIRECTIONS * np.arange(DIRECTIONS)
         along = np.stack([np.maximum(np.cos(angle) * right + np.sin(angle) * down, 0) for angle in angles])
         planes.append(along / max(along.max(), np.finfo(np.float64).tiny))
@@ -340,7 +343,7 @@ def merge_regions(regions: Regions, pairs: np.ndarray, measure: str) -> Regions:
         The regions, followed by the merged ones in the order in which they were made; 2 n - 1 where all are connected.
     """
     number = len(regions.sizes)
-    every = Regions(*(_with_room(values) for values in regions[:4]), regions.image_size)
+    every = _on_each(regions, _with_room)
     neighbours: list[set[int]] = [set() for _ in range(number)]
     for one, other in pairs.tolist():
         neighbours[one].add(other)
@@ -367,7 +370,12 @@ def merge_regions(regions: Regions, pairs: np.ndarray, measure: str) -> Regions:
         values = similarity(every, others, np.full_like(others, new), measure)
         for value, neighbour in zip(values.tolist(), others.tolist(), strict=True):
             heapq.heappush(heap, (-value, neighbour, new))
-    return Regions(*(values[: len(alive)] for values in every[:4]), regions.image_size)
+    return _on_each(every, lambda values: values[: len(alive)])
+
+
+def _on_each(regions: Regions, function: Callable[[np.ndarray], np.ndarray]) -> Regions:
+    sizes, boxes, colours, textures = map(function, regions[:4])
+    return Regions(sizes, boxes, colours, textures, regions.image_size)
 
 
 def _with_room(values: np.ndarray) -> np.ndarray:

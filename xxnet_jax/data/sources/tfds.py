@@ -2,17 +2,24 @@
 
 Prepared as array_record (which `experiments/prepare_data.py` writes) they are read without TensorFlow, in any order.
 Prepared as tfrecord they need TensorFlow and are a stream. Nothing is downloaded unless asked for.
+
+A detection set, such as voc/2007 or coco/2017, has a feature `objects` with `bbox` and `label`, and maybe
+`is_difficult` (VOC) and `is_crowd` (COCO). TFDS divides VOC's numbers of pixels by the sides of the image as they are;
+they become the same boxes as of `voc:`.
 """
 
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from xxnet_jax.boxes import swap_xy
+from xxnet_jax.data.objects import ObjectsExample, make_example
 from xxnet_jax.data.source import (
+    AnyExample,
     Example,
     Examples,
     IndexedExamples,
@@ -21,48 +28,77 @@ from xxnet_jax.data.source import (
     StreamedExamples,
     register_source,
 )
+from xxnet_jax.data.sources.voc import continuous
 from xxnet_jax.errors import InvalidArgument, MissingData
 
 
 @dataclass(frozen=True)
-class DataSourceExamples(IndexedExamples):
-    """A random-access data source of TFDS."""
+class DataSourceExamples(IndexedExamples[AnyExample]):
+    """A random-access data source of TFDS.
+
+    Attributes:
+        data_source: of TFDS.
+        convert: makes an example of a record; picklable, for processes that read.
+    """
 
     data_source: Any
+    convert: Callable[[dict[str, Any]], AnyExample]
 
     def __len__(self) -> int:
         return len(self.data_source)
 
-    def __getitem__(self, index: int) -> Example:
-        return _example(self.data_source[index])
+    def __getitem__(self, index: int) -> AnyExample:
+        return self.convert(self.data_source[index])
 
 
 def _example(record: dict[str, Any]) -> Example:
     return {"image": np.asarray(record["image"], np.uint8), "label": int(record["label"])}
 
 
-@register_source("tfds")
+def _objects_example(record: dict[str, Any]) -> ObjectsExample:
+    """The boxes of a record are (ymin, xmin, ymax, xmax), parts of the sides of the image."""
+    image = np.asarray(record["image"], np.uint8)
+    objects = record["objects"]
+    height, width = image.shape[:2]
+    parts = np.reshape(np.asarray(objects["bbox"], np.float64), (-1, 4))
+    boxes = swap_xy(parts) * (width, height, width, height)
+    return make_example(image, boxes, objects["label"], objects.get("is_difficult"), objects.get("is_crowd"))
+
+
+def _voc_example(record: dict[str, Any]) -> ObjectsExample:
+    example = _objects_example(record)
+    return {**example, "boxes": continuous(example["boxes"])}
+
+
+@register_source("tfds", tasks=("classification", "detection"))
 def open_tfds(request: SourceRequest) -> Source:
     import tensorflow_datasets as tfds
 
     builder = _builder(request)
     info = builder.info
-    missing = [key for key in ("image", "label") if key not in (info.features or {})]
-    if missing:
+    detection = request.task == "detection"
+    features = info.features or {}
+    wanted = ("image", "objects") if detection else ("image", "label")
+    if missing := [key for key in wanted if key not in features]:
         raise InvalidArgument(
-            f"{request.uri} has no feature {' and no '.join(missing)}: "
-            f"its features are {', '.join(info.features or {})}"
+            f"{request.uri} has no feature {' and no '.join(missing)}, which {request.task} needs: "
+            f"its features are {', '.join(features)}"
         )
-    label = info.features["label"]
+    if detection and not {"bbox", "label"} <= set(features["objects"]):
+        raise InvalidArgument(
+            f"the objects of {request.uri} have no bbox and label, but {', '.join(features['objects'])}"
+        )
+    label = features["objects"]["label"] if detection else features["label"]
+    convert = _example if not detection else _voc_example if builder.name == "voc" else _objects_example
     if not isinstance(label, tfds.features.ClassLabel):
         raise InvalidArgument(f"the label of {request.uri} is {label}: only class labels can be read")
-    splits: dict[str, Examples] = {}
+    splits: dict[str, Examples[Any]] = {}
     for name, split in info.splits.items():
         if info.file_format == tfds.core.FileFormat.ARRAY_RECORD:
-            splits[name] = DataSourceExamples(builder.as_data_source(split=name))
+            splits[name] = DataSourceExamples(builder.as_data_source(split=name), convert)
         else:
-            splits[name] = StreamedExamples(_stream(builder, name), split.num_examples)
-    height, width, channels = info.features["image"].shape
+            splits[name] = StreamedExamples(_stream(builder, name, convert), split.num_examples)
+    height, width, channels = features["image"].shape
     return Source(
         uri=request.uri,
         classes=tuple(label.names),
@@ -107,12 +143,14 @@ def _builder(request: SourceRequest) -> Any:
     return builder
 
 
-def _stream(builder: Any, split: str):
-    def stream() -> Iterator[Example]:
+def _stream(
+    builder: Any, split: str, convert: Callable[[dict[str, Any]], AnyExample]
+) -> Callable[[], Iterator[AnyExample]]:
+    def stream() -> Iterator[AnyExample]:
         import tensorflow_datasets as tfds
 
         config = tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False)
         dataset = builder.as_dataset(split=split, shuffle_files=False, read_config=config)
-        return (_example(record) for record in tfds.as_numpy(dataset))
+        return (convert(record) for record in tfds.as_numpy(dataset))
 
     return stream
