@@ -133,7 +133,7 @@ def of_selectivesearch() -> Windows:
     def windows(image: np.ndarray) -> np.ndarray:
         _, regions = search(image, scale=500, sigma=0.9, min_size=10)
         # its rectangles end at the last pixel: one less wide and high
-        return xywh_to_xyxy(np.array([region["rect"] for region in regions])) + (0, 0, 1, 1)
+        return xywh_to_xyxy(np.array([region["rect"] for region in regions])) + np.array([0, 0, 1, 1])
 
     return windows
 

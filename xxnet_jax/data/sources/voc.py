@@ -71,8 +71,10 @@ def channels_of(request: SourceRequest) -> int:
 
 
 def continuous(pixels: np.ndarray) -> np.ndarray:
-    """VOC's boxes as continuous ones, float32 [n, 4]: (xmin, ymin, xmax, ymax) are the numbers of the first and the last
-    pixels inside, and the first pixel of the image is number 1."""
+    """VOC's boxes as continuous ones, float32 [n, 4].
+
+    (xmin, ymin, xmax, ymax) are the numbers of the first and the last pixels inside; the image's first is number 1.
+    """
     return (pixels - np.array([1, 1, 0, 0])).astype(np.float32)
 
 
