@@ -89,9 +89,7 @@ def read_coco(path: Path, folder: Path) -> tuple[tuple[str, ...], tuple[Annotate
 
 
 def _annotated(path: Path, entries: list[dict[str, Any]], label_of: dict[Any, int]) -> AnnotatedImage:
-    corners = np.array([entry["bbox"] for entry in entries], np.float64).reshape(len(entries), 4)
-    if not np.isfinite(corners).all():
-        raise CorruptData(f"a box of {path.name} has a number that is not finite")
+    corners = np.array([_box(entry) for entry in entries], np.float64).reshape(-1, 4)
     return AnnotatedImage(
         path,
         boxes=xywh_to_xyxy(corners).astype(np.float32),
@@ -99,3 +97,12 @@ def _annotated(path: Path, entries: list[dict[str, Any]], label_of: dict[Any, in
         difficult=np.zeros(len(entries), bool),
         crowd=np.array([bool(entry.get("iscrowd", 0)) for entry in entries], bool),
     )
+
+
+def _box(entry: dict[str, Any]) -> list[float]:
+    box = entry["bbox"]
+    if not (
+        isinstance(box, list) and len(box) == 4 and all(isinstance(x, int | float) and np.isfinite(x) for x in box)
+    ):
+        raise CorruptData(f"annotation {entry.get('id')} has the bbox {box}, where [x, y, width, height] was expected")
+    return box

@@ -84,11 +84,10 @@ def open_tfds(request: SourceRequest) -> Source:
             f"{request.uri} has no feature {' and no '.join(missing)}, which {request.task} needs: "
             f"its features are {', '.join(features)}"
         )
-    if detection and not {"bbox", "label"} <= set(features["objects"]):
-        raise InvalidArgument(
-            f"the objects of {request.uri} have no bbox and label, but {', '.join(features['objects'])}"
-        )
-    label = features["objects"]["label"] if detection else features["label"]
+    objects = getattr(features.get("objects"), "feature", {})
+    if detection and not {"bbox", "label"} <= set(objects):
+        raise InvalidArgument(f"the objects of {request.uri} must have bbox and label, they are {features['objects']}")
+    label = objects["label"] if detection else features["label"]
     convert = _example if not detection else _voc_example if builder.name == "voc" else _objects_example
     if not isinstance(label, tfds.features.ClassLabel):
         raise InvalidArgument(f"the label of {request.uri} is {label}: only class labels can be read")
