@@ -1,5 +1,6 @@
 """Detection sets of TensorFlow Datasets, prepared as array_record and read without TensorFlow."""
 
+import pickle
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -83,12 +84,14 @@ def test_objects_are_read(data_dir: str, name: str):
 
 
 def test_loaders_read_them(data_dir: str):
-    """Threads and a process give the same batches, which have all objects."""
+    """A batch has all objects, also of examples that were pickled, as those for other processes are."""
     examples = open_source("tfds:voc/2007", data_dir=data_dir, task="detection").examples("train")
     decoder = ObjectsDecoder(ObjectsFormat(40, 50, 3, 2), 2)
-    batch = next(make_loader(examples, decoder, 3, train=False, resident=False).batches())
+    batch, other = (
+        next(make_loader(each, decoder, 3, train=False, resident=False).batches())
+        for each in (examples, pickle.loads(pickle.dumps(examples)))
+    )
     assert sorted(batch["num_objects"].tolist()) == [0, 1, 2]
-    other = next(make_loader(examples, decoder, 3, train=False, resident=False, workers=1).batches())
     for key in batch:
         np.testing.assert_array_equal(batch[key], other[key])
 

@@ -76,34 +76,49 @@ def open_tfds(request: SourceRequest) -> Source:
 
     builder = _builder(request)
     info = builder.info
-    detection = request.task == "detection"
-    features = info.features or {}
-    wanted = ("image", "objects") if detection else ("image", "label")
-    if missing := [key for key in wanted if key not in features]:
-        raise InvalidArgument(
-            f"{request.uri} has no feature {' and no '.join(missing)}, which {request.task} needs: "
-            f"its features are {', '.join(features)}"
-        )
-    objects = getattr(features.get("objects"), "feature", {})
-    if detection and not {"bbox", "label"} <= set(objects):
-        raise InvalidArgument(f"the objects of {request.uri} must have bbox and label, they are {features['objects']}")
-    label = objects["label"] if detection else features["label"]
-    convert = _example if not detection else _voc_example if builder.name == "voc" else _objects_example
-    if not isinstance(label, tfds.features.ClassLabel):
-        raise InvalidArgument(f"the label of {request.uri} is {label}: only class labels can be read")
+    label = _label(request, info.features or {})
+    convert = _example
+    if request.task == "detection":
+        convert = _voc_example if builder.name == "voc" else _objects_example
     splits: dict[str, Examples[Any]] = {}
     for name, split in info.splits.items():
         if info.file_format == tfds.core.FileFormat.ARRAY_RECORD:
             splits[name] = DataSourceExamples(builder.as_data_source(split=name), convert)
         else:
             splits[name] = StreamedExamples(_stream(builder, name, convert), split.num_examples)
-    height, width, channels = features["image"].shape
+    height, width, channels = info.features["image"].shape
     return Source(
         uri=request.uri,
         classes=tuple(label.names),
         image_shape=(height, width, channels),
         splits=splits,
     )
+
+
+def _label(request: SourceRequest, features: Any) -> Any:
+    """The feature that names the classes; others that the task needs are there too.
+
+    Raises:
+        ValueError: they are not, or it names no classes.
+    """
+    import tensorflow_datasets as tfds
+
+    wanted = ("image", "objects") if request.task == "detection" else ("image", "label")
+    if missing := [key for key in wanted if key not in features]:
+        raise InvalidArgument(
+            f"{request.uri} has no feature {' and no '.join(missing)}, which {request.task} needs: "
+            f"its features are {', '.join(features)}"
+        )
+    if request.task == "detection":
+        objects = getattr(features["objects"], "feature", {})
+        if not {"bbox", "label"} <= set(objects):
+            raise InvalidArgument(f"the objects of {request.uri} must have bbox and label: {features['objects']}")
+        label = objects["label"]
+    else:
+        label = features["label"]
+    if not isinstance(label, tfds.features.ClassLabel):
+        raise InvalidArgument(f"the label of {request.uri} is {label}: only class labels can be read")
+    return label
 
 
 def _builder(request: SourceRequest) -> Any:
