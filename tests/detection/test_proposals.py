@@ -109,6 +109,13 @@ def test_nothing_is_found_where_nothing_is(shape: tuple[int, int, int]):
     assert not found.mask.any()
 
 
+def test_other_arrays_are_no_images():
+    """Floating numbers are an error with the shape."""
+    pytest.importorskip("cv2")
+    with pytest.raises(InvalidArgument, match=r"uint8.*float64 \[9, 9, 1\]"):
+        text_regions(np.zeros((9, 9, 1)))
+
+
 def test_without_opencv_the_extra_is_named(monkeypatch: pytest.MonkeyPatch):
     """Where OpenCV is not installed the error says what to install."""
     monkeypatch.setitem(sys.modules, "cv2", None)

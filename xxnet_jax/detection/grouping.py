@@ -113,7 +113,7 @@ def selective_search(
         settings = SETTINGS[settings]
     if max_windows is not None and max_windows < 1:
         raise InvalidArgument(f"max_windows must be 1 or more, got {max_windows}")
-    image = _checked(image)
+    image = checked_image(image, 3)
     if cache is None:
         boxes, scores = _search(image, settings)
     else:
@@ -127,12 +127,16 @@ def selective_search(
     return boxes[:max_windows], scores[:max_windows]
 
 
-def _checked(image: np.ndarray) -> np.ndarray:
-    """The image with three channels."""
+def checked_image(image: np.ndarray, channels: int) -> np.ndarray:
+    """An image, uint8 [height, width, 1 or 3], with so many channels.
+
+    Raises:
+        ValueError: it is something else.
+    """
     image = np.asarray(image)
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[-1] not in (1, 3) or 0 in image.shape:
         raise InvalidArgument(f"expected an image uint8 [height, width, 1 or 3], got {image.dtype} {list(image.shape)}")
-    return with_channels(image, 3)
+    return with_channels(image, channels)
 
 
 def _search(image: np.ndarray, settings: SearchSettings) -> tuple[np.ndarray, np.ndarray]:

@@ -10,7 +10,8 @@ from typing import NamedTuple
 import numpy as np
 
 from xxnet_jax.boxes import area, pairwise_iou, xywh_to_xyxy
-from xxnet_jax.data.images import fit_image, with_channels
+from xxnet_jax.data.images import fit_image
+from xxnet_jax.detection.grouping import checked_image
 from xxnet_jax.errors import InvalidArgument, XXNetError
 
 
@@ -107,13 +108,14 @@ def text_regions(
         iou_threshold: boxes that overlap a larger one by more are left out.
 
     Raises:
+        ValueError: not such an image.
         XXNetError: OpenCV is not installed.
     """
     try:
         import cv2
     except ImportError as error:
         raise XXNetError("OpenCV is not installed: pip install 'xxnet_jax[detection]'") from error
-    gray = np.ascontiguousarray(with_channels(image, 1)[..., 0])
+    gray = np.ascontiguousarray(checked_image(image, 1)[..., 0])
     detector = cv2.MSER_create(delta=delta, min_area=min_area, max_area=max_area, max_variation=max_variation)
     regions, rectangles = detector.detectRegions(gray) if min(gray.shape) > 2 else ((), ())  # OpenCV fails on lines
     mask = np.zeros(gray.shape, np.uint8)
