@@ -1,5 +1,6 @@
 """Images with boxes: changes checked against the pixels themselves, fixed shapes, masks, draws, and all loaders."""
 
+import pickle
 from dataclasses import dataclass
 from itertools import islice
 
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from xxnet_jax.data import ObjectsAugmentation, ObjectsDecoder, ObjectsFormat, make_loader
 from xxnet_jax.data.crops import Window
-from xxnet_jax.data.loader import Batch, draws
+from xxnet_jax.data.loader import Batch, IndexedLoader, draws
 from xxnet_jax.data.objects import ObjectsExample, cropped, in_image, make_example, mirrored
 from xxnet_jax.data.source import IndexedExamples, StreamedExamples
 from xxnet_jax.errors import CorruptData, InvalidArgument, UnknownName
@@ -305,8 +306,13 @@ def test_a_restart_goes_on_with_the_same_batches(kind: str):
 
 
 def test_processes_decode_the_same():
-    """A process instead of threads changes nothing."""
-    assert_same(batches("indexed", 2, workers=1), batches("indexed", 2))
+    """What a process is given is the loader's pickled method: it gives the same batches."""
+    decoder = ObjectsDecoder(FORMAT, 3, augmentation=ALL)
+    loader = make_loader(Drawings(13), decoder, 4, train=True, seed=7)
+    assert isinstance(loader, IndexedLoader)
+    read = pickle.loads(pickle.dumps(loader.read))
+    for number in (0, 4):
+        assert_same([read(number)[0]], [loader.read(number)[0]])
 
 
 @pytest.mark.parametrize("kind", ["resident", "indexed", "streamed"])

@@ -22,7 +22,7 @@ from xxnet_jax.arrays import Array, namespace
 from xxnet_jax.boxes import area, clip
 from xxnet_jax.data.crops import AreaCrop, Window
 from xxnet_jax.data.images import cut, with_channels
-from xxnet_jax.data.loader import Decoder, generator
+from xxnet_jax.data.loader import Decoder, ImageFormat, generator
 from xxnet_jax.errors import InvalidArgument, UnknownName
 
 ObjectsFit = Literal["letterbox", "corner", "stretch"]
@@ -224,35 +224,23 @@ class ObjectsFormat:
         """The canvas with the image and its objects, padded; see `ObjectsDecoder`."""
         image = with_channels(example["image"], self.channels)
         rows, columns = image.shape[:2]
-        scale = np.array([where.columns / columns, where.rows / rows], np.float32)
+        scale = np.array([where.columns / columns, where.rows / rows])
         first = np.array([where.left, where.top])
-        seen = np.array(
-            [
-                *np.maximum(first, 0),
-                min(where.left + where.columns, self.width),
-                min(where.top + where.rows, self.height),
-            ]
-        )
-        left, top, right, bottom = seen
+        low = np.maximum(first, 0)
+        high = np.minimum(first + np.array([where.columns, where.rows]), (self.width, self.height))
+        x1, y1, x2, y2 = *((low - first) / scale).tolist(), *((high - first) / scale).tolist()
+        (left, top), (right, bottom) = low.tolist(), high.tolist()
         canvas = np.full(self.shape, self.fill, np.uint8)
-        if (rows, columns) == (where.rows, where.columns):
-            canvas[top:bottom, left:right] = image[
-                top - where.top : bottom - where.top, left - where.left : right - where.left
-            ]
-        else:
-            window = tuple(float(edge) for edge in (seen - np.tile(first, 2)) / np.tile(scale.astype(np.float64), 2))
-            limits = (columns, rows, columns, rows)
-            x1, y1, x2, y2 = (min(max(edge, 0.0), float(limit)) for edge, limit in zip(window, limits, strict=True))
-            canvas[top:bottom, left:right] = cut(image, (x1, y1, x2, y2), bottom - top, right - left)
-        moved = example["boxes"] * np.tile(scale, 2) + np.tile(first, 2).astype(np.float32)
-        low, high = np.tile(seen[:2], 2), np.tile(seen[2:], 2)
-        boxes = np.clip(moved, low, high).astype(np.float32)
+        window = (x1, y1, min(x2, columns), min(y2, rows))  # rounding may lead a hair beyond the image
+        canvas[top:bottom, left:right] = cut(image, window, bottom - top, right - left)
+        moved = (example["boxes"].reshape(-1, 2, 2) * scale + first).reshape(-1, 4)
+        boxes = np.clip(moved, [*low, *low], [*high, *high]).astype(np.float32)
         kept = _has_area(boxes, self.smallest_box) & (area(boxes) >= min_visible * area(moved))
         objects = _objects(example, canvas, boxes, kept)
         return self._padded(objects) | {
             "size": np.array([rows, columns], np.int32),
-            "scale": scale,
-            "content": seen.astype(np.float32),
+            "scale": scale.astype(np.float32),
+            "content": np.array([left, top, right, bottom], np.float32),
             "mask": np.bool_(True),
         }
 
@@ -313,7 +301,7 @@ class ObjectsDecoder(Decoder):
         skip_corrupt: bool = False,
         augmentation: ObjectsAugmentation | None = None,
     ):
-        super().__init__(objects_format, num_classes, skip_corrupt)
+        super().__init__(ImageFormat(*objects_format.shape), num_classes, skip_corrupt)
         self.objects_format = objects_format
         self.augmentation = augmentation or ObjectsAugmentation()
 
