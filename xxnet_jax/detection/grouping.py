@@ -91,12 +91,12 @@ def selective_search(
     """Windows that may hold objects, the likeliest first.
 
     A region that is made i-th from the end of its grouping, the whole image first, gets the value i times a random
-    number in [0, 1) (section 4 of the paper); windows are sorted by it, and only the best of equal ones stays. The
+    number in [0, 1) (section 3.3 of the paper); windows are sorted by it, and only the best of equal ones stays. The
     score is 1 / (1 + value).
 
     Args:
         image: uint8 [height, width, 1 or 3].
-        settings: "fast" (8 strategies) or "quality" (80), the two of the paper's Table 6, or others.
+        settings: "fast" (8 strategies) or "quality" (80), as the paper calls its two, or others.
         max_windows: at most so many; by default all.
         cache: folder that keeps all windows of an image, found again by its pixels and the settings.
 
