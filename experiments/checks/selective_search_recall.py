@@ -13,10 +13,10 @@ and of this process for an image.
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 import tyro
@@ -26,7 +26,7 @@ from rich.table import Table
 from xxnet_jax.boxes import pairwise_iou, xywh_to_xyxy
 from xxnet_jax.data import ObjectsFormat, open_source
 from xxnet_jax.detection import selective_search
-from xxnet_jax.errors import XXNetError
+from xxnet_jax.errors import InvalidArgument, XXNetError
 from xxnet_jax.files import make_folder, write_csv
 
 Windows = Callable[[np.ndarray], np.ndarray]
@@ -59,48 +59,63 @@ class Arguments:
 
 def measure() -> int:
     arguments = tyro.cli(Arguments, description=__doc__)
+    if arguments.images < 1 or arguments.windows < 1:
+        raise InvalidArgument("images and windows must be 1 or more")
     source = open_source(arguments.data, task="detection")
     split = source.examples(arguments.split)
     searches = {mode: ours(mode) for mode in arguments.modes} | {peer: PEERS[peer]() for peer in arguments.peers}
     canvas = ObjectsFormat(*arguments.size, 3, max_objects=1, fit="stretch")
-    found: dict[str, list[list[np.ndarray]]] = {name: [[] for _ in source.classes] for name in searches}
-    counts: dict[str, list[int]] = {name: [] for name in searches}
-    seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in searches}
-    number = min(arguments.images, len(split))
-    for _, example in zip(range(number), split, strict=False):
-        height, width = example["image"].shape[:2]
-        row = canvas(example, canvas.placement((height, width)))
+    found = {name: Found([], [], [], [[] for _ in source.classes]) for name in searches}
+    rows: list[dict[str, Any]] = []
+    make_folder(arguments.out)
+    for _, example in zip(range(arguments.images), split, strict=False):
+        row = canvas(example, canvas.placement(example["image"].shape[:2]))
         boxes = example["boxes"] * np.tile(row["scale"], 2)
         for name, search in searches.items():
             began = time.perf_counter(), time.process_time()
             windows = search(row["image"])
-            seconds[name].append((time.perf_counter() - began[0], time.process_time() - began[1]))
-            counts[name].append(len(windows))
+            found[name].wall.append(time.perf_counter() - began[0])
+            found[name].cpu.append(time.process_time() - began[1])
+            found[name].windows.append(len(windows))
             best = pairwise_iou(boxes, windows[: arguments.windows]).max(1, initial=0)
-            for label, values in enumerate(found[name]):
-                values.append(best[example["labels"] == label])
-    rows = [
-        {
-            "search": name,
-            "images": number,
-            "windows": round(statistics.mean(counts[name])),
-            "wall_seconds": round(statistics.median(wall for wall, _ in seconds[name]), 3),
-            "cpu_seconds": round(statistics.median(cpu for _, cpu in seconds[name]), 3),
-            **{
-                f"recall_{label}": round(float((np.concatenate(values) >= 0.5).mean()), 4)
-                for label, values in zip(source.classes, found[name], strict=True)
-            },
-        }
-        for name in searches
-    ]
-    make_folder(arguments.out)
-    write_csv(arguments.out / "recall.csv", rows)
+            for label, values in enumerate(found[name].best):
+                values += best[example["labels"] == label].tolist()
+        rows = [{"search": name} | each.row(source.classes) for name, each in found.items()]
+        write_csv(arguments.out / "recall.csv", rows)  # anew for each image: one can stop when it is enough
     table = Table(*rows[0], title=f"IoU .5, the first {arguments.windows} windows", title_justify="left", box=None)
     for row in rows:
         table.add_row(*map(str, row.values()))
     Console(width=120).print(table)
     print(f"{arguments.out}/recall.csv")
     return 0
+
+
+class Found(NamedTuple):
+    """Of the images so far.
+
+    Attributes:
+        wall, cpu: seconds of each image.
+        windows: number of each image.
+        best: for each class, of each object the largest IoU with a window.
+    """
+
+    wall: list[float]
+    cpu: list[float]
+    windows: list[int]
+    best: list[list[float]]
+
+    def row(self, classes: Sequence[str]) -> dict[str, Any]:
+        recalls = {
+            f"recall_{name}": round(statistics.mean(iou >= 0.5 for iou in values), 4) if values else None
+            for name, values in zip(classes, self.best, strict=True)
+        }
+        return {
+            "images": len(self.wall),
+            "windows": round(statistics.mean(self.windows)),
+            "wall_seconds": round(statistics.median(self.wall), 3),
+            "cpu_seconds": round(statistics.median(self.cpu), 3),
+            **recalls,
+        }
 
 
 def ours(mode: str) -> Windows:
