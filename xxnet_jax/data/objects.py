@@ -94,8 +94,8 @@ def _objects(example: ObjectsExample, image: np.ndarray, boxes: np.ndarray, kept
 
 
 def _has_area(boxes: np.ndarray, smallest: float = 0.0) -> np.ndarray:
-    sides = boxes[:, 2:] - boxes[:, :2]
-    return ((sides > 0) & (sides >= smallest)).all(1)
+    shorter = np.minimum(boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1])
+    return (shorter > 0) & (shorter >= smallest)
 
 
 @dataclass(frozen=True)
