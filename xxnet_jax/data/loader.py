@@ -2,8 +2,9 @@
 
 A loader gives batches in two steps. On the host it makes what differs from batch to batch: for a set that lives on the
 device that is a list of indices, for any other the decoded images. `fetch`, a pure function that belongs into the
-compiled step, then makes the batch `{"image", "label", "mask"}` of it. All kinds of loaders give the same batches.
-A training batch also has a `draw` for each example, the key of what is random about it (see `augmentation`, `crops`).
+compiled step, then makes the batch of it, `{"image", "label", "mask"}` or what else the decoder makes of an example
+(see `objects`). All kinds of loaders give the same batches. A training batch also has a `draw` for each example, the
+key of what is random about it (see `augmentation`, `crops`).
 """
 
 import copy
@@ -21,7 +22,7 @@ import numpy as np
 from xxnet_jax.data.crops import Crop
 from xxnet_jax.data.images import Fit, cut, fit_image, with_channels
 from xxnet_jax.data.pool import in_order
-from xxnet_jax.data.source import Example, Examples, IndexedExamples
+from xxnet_jax.data.source import Examples, IndexedExamples
 from xxnet_jax.errors import CorruptData, InvalidArgument
 
 Batch = dict[str, Any]
@@ -66,6 +67,8 @@ class Decoder:
 
     Attributes:
         skipped: messages of the corrupt images met so far, when they are skipped.
+
+    A decoder of other examples is a subclass with its own `__call__`, `blank` and `varies`.
     """
 
     def __init__(
@@ -77,22 +80,33 @@ class Decoder:
         self.crop = crop
         self.skipped: set[str] = set()
 
-    def __call__(self, example: Example, draw: np.ndarray | None = None) -> dict[str, Any]:
-        """uint8 image, int32 label, mask True; `draw`, uint32 [2], decides the window."""
-        label = example["label"]
+    def __call__(self, example: Any, draw: np.ndarray | None = None) -> dict[str, Any]:
+        """uint8 image, int32 label, mask True of an `Example`; `draw`, uint32 [2], decides the window."""
+        self.check_label(example["label"])
+        window = None
+        if self.crop is not None and draw is not None:
+            window = self.crop(generator(draw), example["image"].shape[:2], (self.format.height, self.format.width))
+        image = self.format(example["image"], window)
+        return {"image": image, "label": np.int32(example["label"]), "mask": np.bool_(True)}
+
+    def blank(self) -> dict[str, Any]:
+        """What stands for an example that is not there: zeros, of the shapes and kinds that examples have."""
+        return {"image": np.zeros(self.format.shape, np.uint8), "label": np.int32(0), "mask": np.bool_(False)}
+
+    @property
+    def varies(self) -> bool:
+        """Whether an example is not the same for each draw."""
+        return self.crop is not None
+
+    def check_label(self, label: int) -> None:
+        """Refuse a label that is none of the classes."""
         if not 0 <= label < self.num_classes:
             raise CorruptData(
                 f"an example has label {label}; with {self.num_classes} classes "
                 f"labels must be in 0..{self.num_classes - 1}"
             )
-        window = None
-        if self.crop is not None and draw is not None:
-            rng = np.random.Generator(np.random.Philox(key=draw.astype(np.uint64)))
-            window = self.crop(rng, example["image"].shape[:2], (self.format.height, self.format.width))
-        image = self.format(example["image"], window)
-        return {"image": image, "label": np.int32(label), "mask": np.bool_(True)}
 
-    def read(self, examples: IndexedExamples, index: int, draw: np.ndarray | None = None) -> dict[str, Any]:
+    def read(self, examples: IndexedExamples[Any], index: int, draw: np.ndarray | None = None) -> dict[str, Any]:
         """Example `index`; a corrupt one is an error, or masked if corrupt images are skipped."""
         try:
             example = examples[index]
@@ -100,7 +114,7 @@ class Decoder:
             return self._masked(error)
         return self(example, draw)
 
-    def read_all(self, examples: Examples) -> Iterator[dict[str, Any]]:
+    def read_all(self, examples: Examples[Any]) -> Iterator[dict[str, Any]]:
         """Every example in order."""
         if isinstance(examples, IndexedExamples):
             return (self.read(examples, index) for index in range(len(examples)))
@@ -108,11 +122,9 @@ class Decoder:
 
     def stack(self, decoded: Iterable[dict[str, Any]], count: int) -> dict[str, np.ndarray]:
         """Up to `count` decoded examples as arrays: image uint8 [count, height, width, channels], label int32 [count],
-        mask bool [count]; the rest is masked zeros."""
+        mask bool [count], or what other keys they have; the rest is masked zeros."""
         arrays = {
-            "image": np.zeros((count, *self.format.shape), np.uint8),
-            "label": np.zeros(count, np.int32),
-            "mask": np.zeros(count, bool),
+            key: np.zeros((count, *np.shape(value)), np.asarray(value).dtype) for key, value in self.blank().items()
         }
         for index, example in enumerate(decoded):
             for key, value in example.items():
@@ -123,8 +135,7 @@ class Decoder:
         if not self.skip_corrupt:
             raise error
         self.skipped.add(str(error))
-        image = np.zeros(self.format.shape, np.uint8)
-        return {"image": image, "label": np.int32(0), "mask": np.bool_(False)}
+        return self.blank()
 
 
 @functools.lru_cache(maxsize=4)
@@ -139,6 +150,11 @@ def draws(seed: int, epoch: int, places: np.ndarray) -> np.ndarray:
     """A Threefry key for the example at each of `places` in an epoch, uint32 [places, 2]."""
     word = np.random.SeedSequence((seed, epoch)).generate_state(1)[0]
     return np.stack([np.full(len(places), word), places.astype(np.uint32)], axis=1)
+
+
+def generator(draw: np.ndarray) -> np.random.Generator:
+    """Random numbers of the host that belong to a draw, uint32 [2]."""
+    return np.random.Generator(np.random.Philox(key=draw.astype(np.uint64)))
 
 
 class Share(NamedTuple):
@@ -221,7 +237,7 @@ class Loader(ABC):
     def fetch(resident: Any, batch: Batch) -> Batch:
         """`{"image": uint8 [batch, h, w, c], "label": int32 [batch], "mask": bool [batch]}`; pure.
 
-        In training also `"draw": uint32 [batch, 2]`.
+        In training also `"draw": uint32 [batch, 2]`. Another decoder may have other keys beside image and mask.
         """
 
     def numbers(self, start: int) -> Iterable[int]:
@@ -248,7 +264,7 @@ class ResidentLoader(Loader):
     """Batches of a set that is decoded once and lives on the device; a batch from the host is its indices."""
 
     def __init__(self, arrays: dict[str, np.ndarray], batch_size: int, **options: Any):
-        super().__init__(len(arrays["label"]), batch_size, **options)
+        super().__init__(len(arrays["mask"]), batch_size, **options)
         self._arrays = arrays
 
     @property
@@ -283,7 +299,7 @@ class HostLoader(Loader):
         decoder: of each example.
     """
 
-    def __init__(self, examples: Examples, decoder: Decoder, batch_size: int, **options: Any):
+    def __init__(self, examples: Examples[Any], decoder: Decoder, batch_size: int, **options: Any):
         super().__init__(len(examples), batch_size, **options)
         self.examples = examples
         self.decoder = decoder
@@ -309,7 +325,7 @@ class IndexedLoader(HostLoader):
     """
 
     def __init__(
-        self, examples: IndexedExamples, decoder: Decoder, batch_size: int, *, workers: int = 0, **options: Any
+        self, examples: IndexedExamples[Any], decoder: Decoder, batch_size: int, *, workers: int = 0, **options: Any
     ):
         super().__init__(examples, decoder, batch_size, **options)
         self.workers = workers
@@ -377,7 +393,7 @@ def _mixed(stream: Iterator[Any], size: int, rng: np.random.Generator) -> Iterat
 
 
 def make_loader(
-    examples: Examples,
+    examples: Examples[Any],
     decoder: Decoder,
     batch_size: int,
     *,
@@ -403,12 +419,12 @@ def make_loader(
     Raises:
         ValueError: resident training images of which windows are cut.
     """
-    crops = train and decoder.crop is not None
+    varies = train and decoder.varies
     if resident is None:
-        resident = not crops and len(examples) * int(np.prod(decoder.format.shape)) <= RESIDENT_LIMIT
+        resident = not varies and len(examples) * int(np.prod(decoder.format.shape)) <= RESIDENT_LIMIT
     options: dict[str, Any] = {"train": train, "seed": seed, "rows": rows}
     if resident:
-        if crops:
+        if varies:
             raise InvalidArgument("windows are cut out of photographs on the host: leave resident out, or at False")
         arrays = decoder.stack(decoder.read_all(examples), len(examples))
         return ResidentLoader(arrays, batch_size, **options)

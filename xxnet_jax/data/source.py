@@ -1,11 +1,14 @@
-"""Where examples come from: one interface for every dataset, and split expressions such as `train[:-5000]`."""
+"""Where examples come from: one interface for every dataset, and split expressions such as `train[:-5000]`.
+
+The examples of a source are of one kind: labelled images, or images with objects in boxes (see `objects`).
+"""
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
-from typing import NamedTuple, TypedDict
+from typing import Any, Generic, Literal, NamedTuple, TypedDict, TypeVar
 from urllib.parse import parse_qsl
 
 import numpy as np
@@ -25,6 +28,10 @@ class Example(TypedDict):
     label: int
 
 
+AnyExample = TypeVar("AnyExample", bound=Mapping[str, Any], covariant=True)
+Task = Literal["classification", "detection"]
+
+
 class EncodedImage(NamedTuple):
     """The content of an image file, the suffix of its name, and the class number."""
 
@@ -33,7 +40,7 @@ class EncodedImage(NamedTuple):
     label: int
 
 
-class Examples(ABC):
+class Examples(ABC, Generic[AnyExample]):
     """The examples of a split: their number is known, and they can be iterated in a fixed order.
 
     Reading may raise `CorruptData`, which names the example's file.
@@ -43,39 +50,39 @@ class Examples(ABC):
     def __len__(self) -> int: ...
 
     @abstractmethod
-    def __iter__(self) -> Iterator[Example]: ...
+    def __iter__(self) -> Iterator[AnyExample]: ...
 
     @abstractmethod
-    def slice(self, start: int, stop: int) -> "Examples":
+    def slice(self, start: int, stop: int) -> "Examples[AnyExample]":
         """The examples `start` to `stop`."""
 
 
-class IndexedExamples(Examples):
+class IndexedExamples(Examples[AnyExample]):
     """Examples that can be read in any order, by `examples[index]`; safe to read from several threads."""
 
     @abstractmethod
-    def __getitem__(self, index: int) -> Example: ...
+    def __getitem__(self, index: int) -> AnyExample: ...
 
     def encoded(self, index: int) -> "EncodedImage":
-        """The image of an example as the content of a file: as it is stored, or else without loss."""
+        """A labelled image as the content of a file: as it is stored, or else without loss."""
         return EncodedImage(png_bytes(self[index]["image"]), ".png", self[index]["label"])
 
-    def __iter__(self) -> Iterator[Example]:
+    def __iter__(self) -> Iterator[AnyExample]:
         return (self[index] for index in range(len(self)))
 
-    def slice(self, start: int, stop: int) -> "IndexedExamples":
+    def slice(self, start: int, stop: int) -> "IndexedExamples[AnyExample]":
         return _Slice(self, range(start, stop))
 
 
 @dataclass(frozen=True)
-class _Slice(IndexedExamples):
-    examples: IndexedExamples
+class _Slice(IndexedExamples[AnyExample]):
+    examples: IndexedExamples[AnyExample]
     indices: range
 
     def __len__(self) -> int:
         return len(self.indices)
 
-    def __getitem__(self, index: int) -> Example:
+    def __getitem__(self, index: int) -> AnyExample:
         return self.examples[self.indices[index]]
 
     def encoded(self, index: int) -> EncodedImage:
@@ -83,7 +90,7 @@ class _Slice(IndexedExamples):
 
 
 @dataclass(frozen=True)
-class ArrayExamples(IndexedExamples):
+class ArrayExamples(IndexedExamples[Example]):
     """Examples in memory: images uint8 [n, height, width, channels] and labels int32 [n]."""
 
     images: np.ndarray
@@ -104,7 +111,7 @@ class ArrayExamples(IndexedExamples):
 
 
 @dataclass(frozen=True)
-class StreamedExamples(Examples):
+class StreamedExamples(Examples[AnyExample]):
     """Examples that can only be read from the first to the last.
 
     Attributes:
@@ -112,29 +119,29 @@ class StreamedExamples(Examples):
         size: how many one pass gives.
     """
 
-    open: Callable[[], Iterator[Example]]
+    open: Callable[[], Iterator[AnyExample]]
     size: int
 
     def __len__(self) -> int:
         return self.size
 
-    def __iter__(self) -> Iterator[Example]:
+    def __iter__(self) -> Iterator[AnyExample]:
         return self.open()
 
-    def slice(self, start: int, stop: int) -> "StreamedExamples":
+    def slice(self, start: int, stop: int) -> "StreamedExamples[AnyExample]":
         return StreamedExamples(lambda: islice(self.open(), start, stop), stop - start)
 
 
 @dataclass(frozen=True)
-class Joined(IndexedExamples):
+class Joined(IndexedExamples[AnyExample]):
     """Several indexed splits, one after another."""
 
-    parts: tuple[IndexedExamples, ...]
+    parts: tuple[IndexedExamples[AnyExample], ...]
 
     def __len__(self) -> int:
         return sum(len(part) for part in self.parts)
 
-    def __getitem__(self, index: int) -> Example:
+    def __getitem__(self, index: int) -> AnyExample:
         part, within = self._find(index)
         return part[within]
 
@@ -142,7 +149,7 @@ class Joined(IndexedExamples):
         part, within = self._find(index)
         return part.encoded(within)
 
-    def _find(self, index: int) -> tuple[IndexedExamples, int]:
+    def _find(self, index: int) -> tuple[IndexedExamples[AnyExample], int]:
         for part in self.parts:
             if index < len(part):
                 return part, index
@@ -164,13 +171,13 @@ class Source:
     uri: str
     classes: tuple[str, ...]
     image_shape: tuple[int | None, int | None, int]
-    splits: Mapping[str, Examples]
+    splits: Mapping[str, Examples[Any]]
 
     @property
     def num_classes(self) -> int:
         return len(self.classes)
 
-    def examples(self, split: str) -> Examples:
+    def examples(self, split: str) -> Examples[Any]:
         """The examples of a split expression: `train`, `train[:-5000]`, `train[80%:]`, `train+validation`.
 
         Bounds are Python's, percentages are rounded to the nearest example.
@@ -186,7 +193,7 @@ class Source:
             raise InvalidArgument(f"{self.uri} is a stream: its splits cannot be joined by '+'")
         return Joined(indexed)
 
-    def _part(self, expression: str) -> Examples:
+    def _part(self, expression: str) -> Examples[Any]:
         match = re.fullmatch(r"([\w-]+)(?:\[(-?\d+%?)?:(-?\d+%?)?\])?", expression)
         if match is None:
             raise InvalidArgument(
@@ -224,6 +231,7 @@ class SourceRequest:
         options: the keys and values after it.
         data_dir: folder of prepared TFDS datasets; None for TFDS's own default.
         download: whether a dataset that is not there may be fetched.
+        task: what its examples are for.
     """
 
     uri: str
@@ -231,23 +239,34 @@ class SourceRequest:
     options: dict[str, str]
     data_dir: str | None
     download: bool
+    task: Task
 
 
 OpenSource = Callable[[SourceRequest], Source]
-_SCHEMES: dict[str, tuple[OpenSource, frozenset[str]]] = {}
+_SCHEMES: dict[str, tuple[OpenSource, frozenset[str], Collection[Task]]] = {}
 
 
-def register_source(scheme: str, *options: str) -> Callable[[OpenSource], OpenSource]:
-    """Decorator: `open_source("scheme:...")` calls the function; `options` are the keys that its URI may have."""
+def register_source(
+    scheme: str, *options: str, tasks: Collection[Task] = ("classification",)
+) -> Callable[[OpenSource], OpenSource]:
+    """Decorator: `open_source("scheme:...")` calls the function.
+
+    Args:
+        scheme: of the URI.
+        options: the keys that it may have.
+        tasks: what the function has examples for.
+    """
 
     def decorator(function: OpenSource) -> OpenSource:
-        _SCHEMES[scheme] = (function, frozenset(options))
+        _SCHEMES[scheme] = (function, frozenset(options), tasks)
         return function
 
     return decorator
 
 
-def open_source(uri: str, *, data_dir: str | None = None, download: bool = False) -> Source:
+def open_source(
+    uri: str, *, data_dir: str | None = None, download: bool = False, task: Task = "classification"
+) -> Source:
     """Open a dataset by its URI.
 
     - `digits`: scikit-learn's 1,797 handwritten digits, 8x8, stratified 64/16/20 into train, validation, test;
@@ -260,13 +279,21 @@ def open_source(uri: str, *, data_dir: str | None = None, download: bool = False
       or with their labels beside them (WebDataset).
     - `fake:HEIGHTxWIDTHxCHANNELS/CLASSES`: noise, to measure a step without its input; `?examples=N`.
 
+    For detection:
+
+    - `voc:FOLDER`: JPEGImages, Annotations and ImageSets/Main as PASCAL VOC has them.
+    - `coco:FOLDER?annotations=FILE.json`: images and annotations as COCO has them.
+    - `tfds:voc/2007`, `tfds:coco/2017`: as above.
+
     Args:
         uri: as above.
         data_dir: folder of prepared TFDS datasets.
         download: allow TFDS to download and prepare.
+        task: "classification": examples are labelled images (`Example`); "detection": images with objects in boxes
+            (`objects.ObjectsExample`).
 
     Raises:
-        ValueError: a URI that cannot be read.
+        ValueError: a URI that cannot be read, or a source without examples for the task.
         FileNotFoundError: the dataset is not there; the message says what was looked for.
     """
     scheme, _, rest = uri.partition(":")
@@ -274,10 +301,13 @@ def open_source(uri: str, *, data_dir: str | None = None, download: bool = False
     rest += question + more
     if scheme not in _SCHEMES:
         raise UnknownName("data source", scheme, _SCHEMES)
-    function, known = _SCHEMES[scheme]
+    function, known, tasks = _SCHEMES[scheme]
+    if task not in tasks:
+        able = sorted(name for name, (_, _, others) in _SCHEMES.items() if task in others)
+        raise InvalidArgument(f"{scheme}: is for {' and '.join(tasks)}; for {task} there are {', '.join(able)}")
     body, _, query = rest.partition("?")
     options = dict(parse_qsl(query, keep_blank_values=True))
     for option in options:
         if option not in known:
             raise UnknownName(f"option of {scheme}:", option, known)
-    return function(SourceRequest(uri, body, options, data_dir, download))
+    return function(SourceRequest(uri, body, options, data_dir, download, task))

@@ -2,17 +2,24 @@
 
 Prepared as array_record (which `experiments/prepare_data.py` writes) they are read without TensorFlow, in any order.
 Prepared as tfrecord they need TensorFlow and are a stream. Nothing is downloaded unless asked for.
+
+A detection set, such as voc/2007 or coco/2017, has a feature `objects` with `bbox` and `label`, and maybe
+`is_difficult` (VOC) and `is_crowd` (COCO). TFDS divides VOC's numbers of pixels by the sides of the image as they are;
+they become the same boxes as of `voc:`.
 """
 
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from xxnet_jax.boxes import swap_xy
+from xxnet_jax.data.objects import ObjectsExample, make_example
 from xxnet_jax.data.source import (
+    AnyExample,
     Example,
     Examples,
     IndexedExamples,
@@ -21,47 +28,64 @@ from xxnet_jax.data.source import (
     StreamedExamples,
     register_source,
 )
+from xxnet_jax.data.sources.voc import continuous
 from xxnet_jax.errors import InvalidArgument, MissingData
 
 
 @dataclass(frozen=True)
-class DataSourceExamples(IndexedExamples):
-    """A random-access data source of TFDS."""
+class DataSourceExamples(IndexedExamples[AnyExample]):
+    """A random-access data source of TFDS.
+
+    Attributes:
+        data_source: of TFDS.
+        convert: makes an example of a record; picklable, for processes that read.
+    """
 
     data_source: Any
+    convert: Callable[[dict[str, Any]], AnyExample]
 
     def __len__(self) -> int:
         return len(self.data_source)
 
-    def __getitem__(self, index: int) -> Example:
-        return _example(self.data_source[index])
+    def __getitem__(self, index: int) -> AnyExample:
+        return self.convert(self.data_source[index])
 
 
 def _example(record: dict[str, Any]) -> Example:
     return {"image": np.asarray(record["image"], np.uint8), "label": int(record["label"])}
 
 
-@register_source("tfds")
+def _objects_example(record: dict[str, Any]) -> ObjectsExample:
+    """The boxes of a record are (ymin, xmin, ymax, xmax), parts of the sides of the image."""
+    image = np.asarray(record["image"], np.uint8)
+    objects = record["objects"]
+    height, width = image.shape[:2]
+    parts = np.reshape(np.asarray(objects["bbox"], np.float64), (-1, 4))
+    boxes = swap_xy(parts) * (width, height, width, height)
+    return make_example(image, boxes, objects["label"], objects.get("is_difficult"), objects.get("is_crowd"))
+
+
+def _voc_example(record: dict[str, Any]) -> ObjectsExample:
+    example = _objects_example(record)
+    return {**example, "boxes": continuous(example["boxes"])}
+
+
+@register_source("tfds", tasks=("classification", "detection"))
 def open_tfds(request: SourceRequest) -> Source:
     import tensorflow_datasets as tfds
 
     builder = _builder(request)
     info = builder.info
-    missing = [key for key in ("image", "label") if key not in (info.features or {})]
-    if missing:
-        raise InvalidArgument(
-            f"{request.uri} has no feature {' and no '.join(missing)}: "
-            f"its features are {', '.join(info.features or {})}"
-        )
-    label = info.features["label"]
-    if not isinstance(label, tfds.features.ClassLabel):
-        raise InvalidArgument(f"the label of {request.uri} is {label}: only class labels can be read")
-    splits: dict[str, Examples] = {}
+    label = _label(request, info.features or {})
+    convert = _example
+    if request.task == "detection":
+        convert = _voc_example if builder.name == "voc" else _objects_example
+    splits: dict[str, Examples[Any]] = {}
     for name, split in info.splits.items():
         if info.file_format == tfds.core.FileFormat.ARRAY_RECORD:
-            splits[name] = DataSourceExamples(builder.as_data_source(split=name))
+            splits[name] = DataSourceExamples(builder.as_data_source(split=name), convert)
         else:
-            splits[name] = StreamedExamples(_stream(builder, name), split.num_examples)
+            splits[name] = StreamedExamples(_stream(builder, name, convert), split.num_examples)
     height, width, channels = info.features["image"].shape
     return Source(
         uri=request.uri,
@@ -69,6 +93,32 @@ def open_tfds(request: SourceRequest) -> Source:
         image_shape=(height, width, channels),
         splits=splits,
     )
+
+
+def _label(request: SourceRequest, features: Any) -> Any:
+    """The feature that names the classes; others that the task needs are there too.
+
+    Raises:
+        ValueError: they are not, or it names no classes.
+    """
+    import tensorflow_datasets as tfds
+
+    wanted = ("image", "objects") if request.task == "detection" else ("image", "label")
+    if missing := [key for key in wanted if key not in features]:
+        raise InvalidArgument(
+            f"{request.uri} has no feature {' and no '.join(missing)}, which {request.task} needs: "
+            f"its features are {', '.join(features)}"
+        )
+    if request.task == "detection":
+        objects = getattr(features["objects"], "feature", {})
+        if not {"bbox", "label"} <= set(objects):
+            raise InvalidArgument(f"the objects of {request.uri} must have bbox and label: {features['objects']}")
+        label = objects["label"]
+    else:
+        label = features["label"]
+    if not isinstance(label, tfds.features.ClassLabel):
+        raise InvalidArgument(f"the label of {request.uri} is {label}: only class labels can be read")
+    return label
 
 
 def _builder(request: SourceRequest) -> Any:
@@ -107,12 +157,14 @@ def _builder(request: SourceRequest) -> Any:
     return builder
 
 
-def _stream(builder: Any, split: str):
-    def stream() -> Iterator[Example]:
+def _stream(
+    builder: Any, split: str, convert: Callable[[dict[str, Any]], AnyExample]
+) -> Callable[[], Iterator[AnyExample]]:
+    def stream() -> Iterator[AnyExample]:
         import tensorflow_datasets as tfds
 
         config = tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False)
         dataset = builder.as_dataset(split=split, shuffle_files=False, read_config=config)
-        return (_example(record) for record in tfds.as_numpy(dataset))
+        return (convert(record) for record in tfds.as_numpy(dataset))
 
     return stream

@@ -1,0 +1,331 @@
+"""Images with objects in boxes, and batches of them in fixed shapes.
+
+Boxes are float32 (x1, y1, x2, y2) in pixels and continuous: an object that is one pixel wide has x2 - x1 = 1. Sources
+give them as they are annotated. `ObjectsDecoder` makes of an example what a batch holds:
+
+- objects are cut off at the edges of the image; what is outside, or has no area, is left out,
+- a training example is changed as its draw decides (`ObjectsAugmentation`); of objects that are cut, those are left out
+  of which too little can be seen,
+- the image is resized and laid on a canvas of fixed size (`ObjectsFormat`); objects that are tiny there are left out,
+- the objects are padded to a fixed number, with a mask. An image without objects has an empty mask. Of more objects
+  than that the largest are kept, in their order; `num_objects` says how many there were.
+
+So evaluation should take the true objects from the source, and bring what it detects back by `in_image`.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, TypedDict, get_args
+
+import numpy as np
+
+from xxnet_jax.arrays import Array, namespace
+from xxnet_jax.boxes import area, clip
+from xxnet_jax.data.crops import AreaCrop, Window
+from xxnet_jax.data.images import cut, with_channels
+from xxnet_jax.data.loader import Decoder, ImageFormat, generator
+from xxnet_jax.errors import InvalidArgument, UnknownName
+
+ObjectsFit = Literal["letterbox", "corner", "stretch"]
+
+
+class ObjectsExample(TypedDict):
+    """An image and the objects in it.
+
+    image: uint8 [height, width, channels].
+    boxes: float32 [n, 4], (x1, y1, x2, y2) in pixels, continuous; n may be 0.
+    labels: class numbers, int32 [n].
+    difficult: hard to recognize, so that VOC's protocols do not count them; bool [n].
+    crowd: many objects in one box, as COCO marks them; bool [n].
+    """
+
+    image: np.ndarray
+    boxes: np.ndarray
+    labels: np.ndarray
+    difficult: np.ndarray
+    crowd: np.ndarray
+
+
+def make_example(
+    image: np.ndarray, boxes: Any, labels: Any, difficult: Any = None, crowd: Any = None
+) -> ObjectsExample:
+    """An example of anything that becomes such arrays; by default nothing is difficult, and nothing a crowd.
+
+    Raises:
+        ValueError: not as many labels as boxes.
+    """
+    boxes = np.reshape(np.asarray(boxes, np.float32), (-1, 4))
+    flags = [np.zeros(len(boxes), bool) if given is None else np.asarray(given, bool) for given in (difficult, crowd)]
+    labels = np.asarray(labels, np.int32)
+    if any(array.shape != boxes.shape[:1] for array in (labels, *flags)):
+        raise InvalidArgument(
+            f"{len(boxes)} boxes, but {labels.shape} labels, {flags[0].shape} and {flags[1].shape} flags"
+        )
+    return {"image": image, "boxes": boxes, "labels": labels, "difficult": flags[0], "crowd": flags[1]}
+
+
+# --- Changes: an example in, another out -----------------------------------------------------------------------------
+
+
+def cropped(example: ObjectsExample, window: Window, min_visible: float = 0.0) -> ObjectsExample:
+    """The part of an example in a window of whole pixels.
+
+    Objects are cut off at its edges; left out are those without area in it, and those of whose area less than the part
+    `min_visible` is in it.
+    """
+    left, top, right, bottom = map(round, window)
+    moved = example["boxes"] - np.array([left, top, left, top], np.float32)
+    boxes = clip(moved, bottom - top, right - left)
+    kept = _has_area(boxes) & (area(boxes) >= min_visible * area(moved))
+    return _objects(example, example["image"][top:bottom, left:right], boxes, kept)
+
+
+def mirrored(example: ObjectsExample) -> ObjectsExample:
+    """Left for right."""
+    width = example["image"].shape[1]
+    x1, y1, x2, y2 = example["boxes"].T
+    boxes = np.stack([width - x2, y1, width - x1, y2], -1)
+    return _objects(example, example["image"][:, ::-1], boxes, np.ones(len(boxes), bool))
+
+
+def _objects(example: ObjectsExample, image: np.ndarray, boxes: np.ndarray, kept: np.ndarray) -> ObjectsExample:
+    """Another image and other boxes, of the objects that are kept."""
+    labels, difficult, crowd = (example[key][kept] for key in ("labels", "difficult", "crowd"))
+    return {"image": image, "boxes": boxes[kept], "labels": labels, "difficult": difficult, "crowd": crowd}
+
+
+def _has_area(boxes: np.ndarray, smallest: float = 0.0) -> np.ndarray:
+    shorter = np.minimum(boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1])
+    return (shorter > 0) & (shorter >= smallest)
+
+
+@dataclass(frozen=True)
+class ObjectsAugmentation:
+    """Which random changes are made of a training image; by default none. In this order:
+
+    Attributes:
+        crop: probability of a window, of a part of the area and an aspect ratio as in `AreaCrop`, with ...
+        smallest_area: ... at least this part of the area, and at most all of it,
+        largest_aspect: ... width to height, or height to width, at most this.
+        min_visible: objects of which less than this part of the area is left, are left out.
+        mirror: probability of left for right.
+        smallest_scale: the image is scaled by a factor from here ...
+        largest_scale: ... to here, its logarithm uniform, more than the format asks for; it is laid at a random place,
+            so that canvas is free around a smaller one, and a larger one is cut.
+    """
+
+    crop: float = 0.0
+    smallest_area: float = 0.3
+    largest_aspect: float = 2.0
+    min_visible: float = 0.3
+    mirror: float = 0.0
+    smallest_scale: float = 1.0
+    largest_scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name in ("crop", "mirror", "min_visible"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InvalidArgument(f"{name} must be in [0, 1], got {getattr(self, name):g}")
+        if not (0 < self.smallest_area <= 1 <= self.largest_aspect):
+            raise InvalidArgument("smallest_area must be in (0, 1], and largest_aspect at least 1")
+        if not 0 < self.smallest_scale <= self.largest_scale:
+            raise InvalidArgument(
+                f"scales must be positive, the smaller first; got {self.smallest_scale:g}, {self.largest_scale:g}"
+            )
+
+    @property
+    def scales(self) -> bool:
+        return (self.smallest_scale, self.largest_scale) != (1.0, 1.0)
+
+    @property
+    def changes(self) -> bool:
+        """Whether there is any change."""
+        return self.crop > 0 or self.mirror > 0 or self.scales
+
+    def __call__(self, rng: np.random.Generator, example: ObjectsExample) -> ObjectsExample:
+        """The window, and left for right."""
+        size = example["image"].shape[:2]
+        # As many random numbers whatever the probabilities: a preset with and without mirroring has the same windows.
+        whether_crop, whether_mirror = rng.random(2)
+        if whether_crop < self.crop:
+            window = AreaCrop(self.smallest_area, 1, self.largest_aspect)(rng, size, size)
+            example = cropped(example, window, self.min_visible)
+        return mirrored(example) if whether_mirror < self.mirror else example
+
+    def factor(self, rng: np.random.Generator) -> float:
+        """The scale."""
+        return float(np.exp(rng.uniform(np.log(self.smallest_scale), np.log(self.largest_scale))))
+
+
+# --- The canvas ------------------------------------------------------------------------------------------------------
+
+
+class Placement(NamedTuple):
+    """Where an image lies on the canvas: resized to rows x columns, its first pixel at (top, left), maybe outside."""
+
+    rows: int
+    columns: int
+    top: int
+    left: int
+
+
+@dataclass(frozen=True)
+class ObjectsFormat:
+    """The fixed shapes of a batch: images uint8 [height, width, channels], and so many objects.
+
+    Attributes:
+        height, width, channels: of the canvas.
+        max_objects: that an image can have; more are left out, see above.
+        fit: "letterbox": as large as fits without distortion, in the middle of the canvas (YOLOv2); "corner": the same
+            in its upper left corner (Faster R-CNN); "stretch": each side to that of the canvas (YOLO).
+        shorter_side: the image is scaled to this shorter side, or less if it would not fit: Faster R-CNN's 600 with at
+            most 1000 is a canvas of 1000x1000 with 600. By default as large as fits.
+        fill: value of the rest of the canvas.
+        smallest_box: objects that are less wide or high on the canvas are left out; in pixels.
+    """
+
+    height: int
+    width: int
+    channels: int
+    max_objects: int
+    fit: ObjectsFit = "letterbox"
+    shorter_side: int | None = None
+    fill: int = 0
+    smallest_box: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.fit not in get_args(ObjectsFit):
+            raise UnknownName("fit of a canvas", self.fit, get_args(ObjectsFit))
+        if min(self.height, self.width, self.channels, self.max_objects, self.shorter_side or 1) < 1:
+            raise InvalidArgument("sides, channels and max_objects of a canvas must be 1 or more")
+        if self.fit == "stretch" and self.shorter_side:
+            raise InvalidArgument("an image that is stretched to the canvas has no shorter_side: leave it out")
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return (self.height, self.width, self.channels)
+
+    def placement(
+        self, size: tuple[int, int], factor: float = 1.0, rng: np.random.Generator | None = None
+    ) -> Placement:
+        """Of an image of `size` (rows, columns), scaled by `factor` beyond the fit; with `rng` at a random place."""
+        canvas = (self.height, self.width)
+        scales = [wanted / side for wanted, side in zip(canvas, size, strict=True)]
+        if self.fit != "stretch":
+            scales = [min(*scales, (self.shorter_side or np.inf) / min(size))] * 2
+        sides = [max(1, round(side * scale * factor)) for side, scale in zip(size, scales, strict=True)]
+        free = [wanted - side for wanted, side in zip(canvas, sides, strict=True)]
+        if rng is not None:
+            starts = [int(rng.integers(min(0, room), max(0, room), endpoint=True)) for room in free]
+        else:
+            starts = [room // 2 if self.fit == "letterbox" else 0 for room in free]
+        return Placement(*sides, *starts)
+
+    def __call__(self, example: ObjectsExample, where: Placement, min_visible: float = 0.0) -> dict[str, Any]:
+        """The canvas with the image and its objects, padded; see `ObjectsDecoder`."""
+        image = with_channels(example["image"], self.channels)
+        rows, columns = image.shape[:2]
+        scale = np.array([where.columns / columns, where.rows / rows])
+        first = np.array([where.left, where.top])
+        low = np.maximum(first, 0)
+        high = np.minimum(first + np.array([where.columns, where.rows]), (self.width, self.height))
+        x1, y1, x2, y2 = *((low - first) / scale).tolist(), *((high - first) / scale).tolist()
+        (left, top), (right, bottom) = low.tolist(), high.tolist()
+        canvas = np.full(self.shape, self.fill, np.uint8)
+        window = (x1, y1, min(x2, columns), min(y2, rows))  # rounding may lead a hair beyond the image
+        canvas[top:bottom, left:right] = cut(image, window, bottom - top, right - left)
+        moved = (example["boxes"].reshape(-1, 2, 2) * scale + first).reshape(-1, 4)
+        boxes = np.clip(moved, [*low, *low], [*high, *high]).astype(np.float32)
+        kept = _has_area(boxes, self.smallest_box) & (area(boxes) >= min_visible * area(moved))
+        objects = _objects(example, canvas, boxes, kept)
+        return self._padded(objects) | {
+            "size": np.array([rows, columns], np.int32),
+            "scale": scale.astype(np.float32),
+            "content": np.array([left, top, right, bottom], np.float32),
+            "mask": np.bool_(True),
+        }
+
+    def _padded(self, objects: ObjectsExample) -> dict[str, Any]:
+        count = len(objects["boxes"])
+        largest = np.argsort(-area(objects["boxes"]), kind="stable")[: self.max_objects]
+        kept = np.sort(largest)
+        padding = self.max_objects - len(kept)
+        padded: dict[str, Any] = {
+            key: np.pad(objects[key][kept], ((0, padding), *[(0, 0)] * (objects[key].ndim - 1)))
+            for key in ("boxes", "labels", "difficult", "crowd")
+        }
+        present = np.arange(self.max_objects) < len(kept)
+        return padded | {"image": objects["image"], "object_mask": present, "num_objects": np.int32(count)}
+
+
+def in_image(boxes: Array, content: Array, scale: Array, size: Array) -> Array:
+    """Boxes on the canvas as boxes in the image, in its pixels, cut off at its edges; of examples without draw.
+
+    Args:
+        boxes: [batch, n, 4].
+        content, scale, size: of the batch.
+    """
+    xp = namespace(boxes, content, scale, size)
+    first = xp.concatenate([content[:, None, :2]] * 2, -1)
+    moved = (boxes - first) / xp.concatenate([scale[:, None]] * 2, -1)
+    limits = xp.concatenate([size[:, None, ::-1]] * 2, -1).astype(moved.dtype)
+    return xp.clip(moved, 0, limits)
+
+
+class ObjectsDecoder(Decoder):
+    """Makes of an `ObjectsExample` a row of a batch, for the same loaders as `Decoder`.
+
+    - image: uint8 [height, width, channels], the canvas.
+    - boxes: float32 [max_objects, 4], in pixels of the canvas; zeros where there is no object.
+    - labels: int32 [max_objects]; difficult, crowd: bool [max_objects].
+    - object_mask: bool [max_objects], whether there is an object.
+    - num_objects: int32, how many there were before those beyond max_objects were left out.
+    - size: int32 [2], height and width of the image before it was resized.
+    - scale: float32 [2], from that to the canvas, of x and y.
+    - content: float32 [4], the box of the image on the canvas.
+    - mask: True.
+
+    Args:
+        objects_format: wanted.
+        num_classes: of the labels.
+        skip_corrupt: leave corrupt images out.
+        augmentation: of examples with a draw.
+
+    Raises (when it is called):
+        ValueError: a label that is none of the classes.
+    """
+
+    def __init__(
+        self,
+        objects_format: ObjectsFormat,
+        num_classes: int,
+        skip_corrupt: bool = False,
+        augmentation: ObjectsAugmentation | None = None,
+    ):
+        super().__init__(ImageFormat(*objects_format.shape), num_classes, skip_corrupt)
+        self.objects_format = objects_format
+        self.augmentation = augmentation or ObjectsAugmentation()
+
+    def __call__(self, example: ObjectsExample, draw: np.ndarray | None = None) -> dict[str, Any]:
+        """The row; `draw`, uint32 [2], decides what is random."""
+        for label in example["labels"]:
+            self.check_label(int(label))
+        rows, columns = example["image"].shape[:2]
+        example = cropped(example, Window(0, 0, columns, rows))
+        if draw is None or not self.augmentation.changes:
+            return self.objects_format(example, self.objects_format.placement((rows, columns)))
+        rng = generator(draw)
+        example = self.augmentation(rng, example)
+        rows, columns = example["image"].shape[:2]
+        if not self.augmentation.scales:
+            return self.objects_format(example, self.objects_format.placement((rows, columns)))
+        where = self.objects_format.placement((rows, columns), self.augmentation.factor(rng), rng)
+        return self.objects_format(example, where, self.augmentation.min_visible)
+
+    def blank(self) -> dict[str, Any]:
+        image = np.zeros((1, 1, self.objects_format.channels), np.uint8)
+        row = self.objects_format(make_example(image, (), ()), Placement(1, 1, 0, 0))
+        return {key: np.zeros_like(value) for key, value in row.items()}
+
+    @property
+    def varies(self) -> bool:
+        return self.augmentation.changes
