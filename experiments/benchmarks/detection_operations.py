@@ -159,7 +159,8 @@ def regions(case: Case, boxes: np.ndarray, channels: int, ops: Any) -> tuple[dic
         found["torchvision"] = out
 
     def check() -> None:
-        theirs = found["torchvision"].permute(0, 2, 3, 1).numpy().reshape(found[OURS].shape)
+        tensor: Any = found["torchvision"]
+        theirs = tensor.permute(0, 2, 3, 1).numpy().reshape(found[OURS].shape)
         # Places in float32, and sums of the gradient over all boxes.
         np.testing.assert_allclose(found[OURS], theirs, atol=1e-2 if case.gradient else 2e-4)
 

@@ -10,6 +10,7 @@ whose windows are in no order. The images are resized first. Figures go to recal
 and of this process for an image.
 """
 
+import importlib
 import statistics
 import sys
 import time
@@ -124,9 +125,7 @@ def ours(mode: str) -> Windows:
 
 def of_opencv() -> Windows:
     try:
-        import cv2
-
-        segmentation: Any = cv2.ximgproc.segmentation
+        segmentation = importlib.import_module("cv2").ximgproc.segmentation
     except (ImportError, AttributeError) as error:
         raise XXNetError("the peer opencv is not installed: pip install opencv-contrib-python-headless") from error
 

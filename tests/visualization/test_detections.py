@@ -1,6 +1,7 @@
 """Boxes on images."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,8 +14,8 @@ IMAGE = np.full((60, 80, 3), 255, np.uint8)
 NAMES = ("cat", "dog")
 
 
-def drawn(path: Path, *arguments, **options) -> np.ndarray:
-    plot_detections(*arguments, NAMES, path, **options)
+def drawn(path: Path, images: Any, boxes: Any, labels: Any, **options: Any) -> np.ndarray:
+    plot_detections(images, boxes, labels, NAMES, path, **options)
     return np.asarray(Image.open(path).convert("RGB")).astype(int)
 
 

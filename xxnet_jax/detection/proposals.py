@@ -3,6 +3,7 @@
 Selective search has a file of its own, `grouping`.
 """
 
+import importlib
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -112,7 +113,7 @@ def text_regions(
         XXNetError: OpenCV is not installed.
     """
     try:
-        import cv2
+        cv2 = importlib.import_module("cv2")
     except ImportError as error:
         raise XXNetError("OpenCV is not installed: pip install 'xxnet_jax[detection]'") from error
     gray = np.ascontiguousarray(checked_image(image, 1)[..., 0])
