@@ -35,8 +35,8 @@ class Arguments:
     Attributes:
         recipe: what to do.
         workdir: the run folder; by default runs/RECIPE.
-        source: fake: noise in place of the recipe's data and splits, of the size of its images and with as many classes;
-            fake?examples=64: so many examples in each split (1024).
+        source: fake: noise in place of the recipe's data and splits, of the size of its images and with as many
+            classes; fake?examples=64: so many examples in each split, in place of 1024.
         quiet: print only the result.
         profile: before training, run a few steps and say where their time goes; a trace goes into profile/.
         many: where the run has several processes.
@@ -60,7 +60,8 @@ def train() -> int:
         prog=f"train.py {name}",
         description=f"{about}\nOptions of the recipe: {own or 'none'}.\nRecipes: {', '.join(recipe_names())}.",
         args=words,
-        default=Arguments(replace(default, **dict.fromkeys(own, {}))),  # tyro would take no other keys than there are
+        # From options that there are, tyro would take no others.
+        default=Arguments(replace(default, **{key: {} for key in own})),
     )
     arguments.many.join()
     recipe = arguments.recipe

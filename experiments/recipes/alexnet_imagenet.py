@@ -19,7 +19,6 @@ validation (Table 2: errors of 40.7 and 18.2 %), as a mean of ten crops: `evalua
 from dataclasses import replace
 
 from recipes import IMAGENET, Published
-
 from xxnet_jax.optimizers import ScheduleConfig
 
 NETWORKS = ("alexnet",)

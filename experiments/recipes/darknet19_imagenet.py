@@ -21,7 +21,6 @@ after the epochs at 448 76.5 and 93.3 %.
 from dataclasses import replace
 
 from recipes import IMAGENET, Published
-
 from xxnet_jax.optimizers import ScheduleConfig
 
 NETWORKS = ("darknet19",)

@@ -19,7 +19,6 @@ crop on validation. The other two are nowhere published as classifiers.
 from dataclasses import replace
 
 from recipes import IMAGENET, Published
-
 from xxnet_jax.optimizers import ScheduleConfig
 
 NETWORKS = ("darknet20", "darknet24", "darknet_tiny")

@@ -8,8 +8,8 @@
     python experiments/train.py densenet_cifar10 --augmentation None --model-options dropout_rate .2    # "C10"
 
 Batches of 64, 300 epochs, Nesterov momentum .9 without dampening, rate .1, divided by 10 after half and three quarters
-of the training, weight decay 1e-4 (on all parameters, as in the authors' code, which stands on fb.resnet.torch), kernels
-as in He et al., 2015. Mean and deviation of the channels; "+": padded by 4 pixels, cropped, mirrored. Without
+of the training, weight decay 1e-4 (on all parameters, as in the authors' code, which stands on fb.resnet.torch),
+kernels as in He et al., 2015. Mean and deviation of the channels; "+": padded by 4 pixels, cropped, mirrored. Without
 augmentation, dropout of 20 % behind each convolution but the first. 5,000 images to validate on; the figures are of
 networks trained on all 50,000: `--train-split train --validation-split None`.
 
@@ -20,7 +20,6 @@ accuracies: an error of 5.24 % for densenet40_12 on C10+.
 from dataclasses import replace
 
 from recipes import CIFAR10, Published
-
 from xxnet_jax.optimizers import ScheduleConfig
 
 NETWORKS = (

@@ -1,4 +1,5 @@
-"""DenseNet on ImageNet: Huang, Liu, van der Maaten, Weinberger, Densely Connected Convolutional Networks, 2016, section 4.
+"""DenseNet on ImageNet: Huang, Liu, van der Maaten, Weinberger, Densely Connected Convolutional Networks, 2016, section
+4.
 
     python experiments/train.py densenet_imagenet                        # densenet121; tfds:imagenet2012
     python experiments/train.py densenet_imagenet --data folder:FOLDER
@@ -15,7 +16,6 @@ Takes weeks on a GPU; only its first steps are run, by a test. Reaches, in the p
 from dataclasses import replace
 
 from recipes import IMAGENET, Published
-
 from xxnet_jax.optimizers import ScheduleConfig
 
 NETWORKS = ("densenet121", "densenet169", "densenet201", "densenet264", "densenet161")

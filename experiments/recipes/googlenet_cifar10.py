@@ -4,8 +4,8 @@ pool behind it, so that 3a sees 16x16 pixels.
     python experiments/train.py googlenet_cifar10 --data folder:FOLDER     # FOLDER/train/CLASS/*, FOLDER/test/CLASS/*
     python experiments/train.py googlenet_cifar10                          # tfds:cifar10
 
-The numbers are those of vgg11_bn_cifar10, with the augmentation for CIFAR; the network is torchvision's (3x3 in place of
-5x5) with both auxiliary heads, at .3 each. No paper has it; with a wider stem and 200 epochs 95 % are usual.
+The numbers are those of vgg11_bn_cifar10, with the augmentation for CIFAR; the network is torchvision's (3x3 in place
+of 5x5) with both auxiliary heads, at .3 each. No paper has it; with a wider stem and 200 epochs 95 % are usual.
 
 Takes TIME on 2 CPU cores. Reaches: not run to the end.
 """
@@ -13,7 +13,6 @@ Takes TIME on 2 CPU cores. Reaches: not run to the end.
 from dataclasses import replace
 
 from recipes import CIFAR10
-
 from xxnet_jax.optimizers import ScheduleConfig
 
 RECIPE = replace(

@@ -4,8 +4,8 @@
     python experiments/train.py googlenet_imagenet --data folder:FOLDER
 
 - The paper: momentum .9, the rate down by 4 % every 8 epochs, an average of the parameters for inference, losses of the
-  auxiliary heads times .3, dropout of 70 % in them and of 40 % before the logits; windows of 8 to 100 % of the area with
-  ratios of 3/4 to 4/3, and photometric distortions.
+  auxiliary heads times .3, dropout of 70 % in them and of 40 % before the logits; windows of 8 to 100 % of the area
+  with ratios of 3/4 to 4/3, and photometric distortions.
 - Caffe's replication (bvlc_googlenet, solver.prototxt), as the paper prints neither: rate .01, batches of 32, weight
   decay 2e-4 on kernels, 10,000,000 steps at most. Its 320,000 steps for one factor .96 are 8 epochs (320,000 x 32 /
   1,281,167 = 8.0). Biases have twice the rate there. Glorot's uniform, as in Caffe.
@@ -21,7 +21,6 @@ on validation with one crop, 92.11 % with 144: errors of 10.07 and 7.89 %. Caffe
 from dataclasses import replace
 
 from recipes import IMAGENET, Published
-
 from xxnet_jax.optimizers import ScheduleConfig
 
 NETWORKS = ("googlenet",)

@@ -19,7 +19,6 @@ Takes days on GPUs; only its first steps are run, by a test. Reaches, in the pap
 from dataclasses import replace
 
 from recipes import IMAGENET, Published
-
 from xxnet_jax.optimizers import ScheduleConfig
 
 NETWORKS = ("inception_v2",)

@@ -1,5 +1,5 @@
-"""Inception v3 on ImageNet: Szegedy, Vanhoucke, Ioffe, Shlens, Wojna, Rethinking the Inception Architecture for Computer
-Vision, 2015, sections 7 and 8.
+"""Inception v3 on ImageNet: Szegedy, Vanhoucke, Ioffe, Shlens, Wojna, Rethinking the Inception Architecture for
+Computer Vision, 2015, sections 7 and 8.
 
     python experiments/train.py inception_v3_imagenet                        # tfds:imagenet2012
     python experiments/train.py inception_v3_imagenet --data folder:FOLDER
@@ -20,7 +20,6 @@ top-5 with one crop: errors of 21.2 and 5.6 %.
 from dataclasses import replace
 
 from recipes import IMAGENET, Published
-
 from xxnet_jax.optimizers import ScheduleConfig
 
 NETWORKS = ("inception_v3",)

@@ -21,7 +21,6 @@ Takes weeks on a GPU; only its first steps are run, by a test. Reaches, in the p
 from dataclasses import replace
 
 from recipes import IMAGENET, Published
-
 from xxnet_jax.optimizers import ScheduleConfig
 
 NETWORKS = ("inception_v4", "inception_resnet_v1", "inception_resnet_v2")

@@ -21,7 +21,6 @@ and 50.6 % at alpha .75, .5 and .25.
 from dataclasses import replace
 
 from recipes import IMAGENET, Published
-
 from xxnet_jax.optimizers import ScheduleConfig
 
 NETWORKS = ("mobilenet",)

@@ -12,7 +12,6 @@ Takes TIME on 2 CPU cores. Reaches: not run to the end.
 from dataclasses import replace
 
 from recipes import CIFAR10
-
 from xxnet_jax.optimizers import ScheduleConfig
 
 RECIPE = replace(

@@ -19,7 +19,6 @@ at alpha 1.4.
 from dataclasses import replace
 
 from recipes import IMAGENET, Published
-
 from xxnet_jax.optimizers import ScheduleConfig
 
 NETWORKS = ("mobilenet_v2",)

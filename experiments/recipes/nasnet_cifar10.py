@@ -5,20 +5,19 @@ Recognition, 2017, appendix A, with the numbers of TF-Slim's nasnet.py.
     python experiments/train.py nasnet_cifar10                             # tfds:cifar10
 
 Batches of 32, 600 epochs, rate .025 on one period of a cosine, gradients clipped to a norm of 5, .4 for the loss of the
-auxiliary head, L2 of 5e-4, drop path of up to 40 %. 937,500 steps are the 600 epochs of all 50,000 images (`--train-split
-train --validation-split None`); here 5,000 choose the checkpoint.
+auxiliary head, L2 of 5e-4, drop path of up to 40 %. 937,500 steps are the 600 epochs of all 50,000 images
+(`--train-split train --validation-split None`); here 5,000 choose the checkpoint.
 
 Deviations: momentum .9 is not printed there; the rate of drop path grows with depth, not with the steps; each image is
 standardized.
 
-Takes days on a GPU; only its first steps are run, by a test. Reaches, in the paper (Table 1), 96.59 %, an error of 3.41 %
-(2.65 % with cutout, which is not here).
+Takes days on a GPU; only its first steps are run, by a test. Reaches, in the paper (Table 1), 96.59 %, an error of 3.41
+% (2.65 % with cutout, which is not here).
 """
 
 from dataclasses import replace
 
 from recipes import CIFAR10, Published
-
 from xxnet_jax.optimizers import ScheduleConfig
 
 NETWORKS = ("nasnet_cifar10",)

@@ -7,13 +7,13 @@
     python experiments/train.py nin_cifar10 --model nin_cifar10.fc_dropout # section 4.6
 
 - The paper: batches of 128, dropout behind the first two mlpconv layers, weight decay; each image normalized, then
-  whitened (ZCA) as in Maxout Networks; the last 10,000 training images to validate on; the rate is lowered by 10 when the
-  accuracy stops improving, twice, and the last rate is a hundredth of the first.
-- It prints neither rate nor decay: .1, momentum .9 and 1e-4 on kernels, twice the rate for biases, are from memory of the
-  authors' configuration, and could not be checked against it.
+  whitened (ZCA) as in Maxout Networks; the last 10,000 training images to validate on; the rate is lowered by 10 when
+  the accuracy stops improving, twice, and the last rate is a hundredth of the first.
+- It prints neither rate nor decay: .1, momentum .9 and 1e-4 on kernels, twice the rate for biases, are from memory of
+  the authors' configuration, and could not be checked against it.
 
 Deviations: five epochs without a better validation accuracy decide, in the paper the accuracy on training images; at
-last it trains on those 10,000, too. Their scores' ReLU is kept (`--model-options relu_scores False`).
+last it trains on those 10,000, too. Scores have the ReLU of the authors' code (`--model-options relu_scores False`: not).
 
 Takes hours on a GPU; only its first steps are run, by a test. Reaches, in the paper (Tables 1, 2 and 5), 89.59 %, with
 augmentation 91.19 %, on CIFAR-100 64.32 %: errors of 10.41, 8.81 and 35.68 %; with a dense layer in place of the means
@@ -23,7 +23,6 @@ augmentation 91.19 %, on CIFAR-100 64.32 %: errors of 10.41, 8.81 and 35.68 %; w
 from dataclasses import replace
 
 from recipes import CIFAR10, Published
-
 from xxnet_jax.optimizers import ScheduleConfig
 
 NETWORKS = ("nin_cifar10", "nin_cifar10.fc", "nin_cifar10.fc_dropout")

@@ -5,7 +5,8 @@ network and its solver in Caffe's model zoo ("Network in Network Imagenet Model"
     python experiments/train.py nin_imagenet --data folder:FOLDER
 
 Batches of 64, momentum .9, rate .01, divided by 10 after every 200,000 of 450,000 steps (22 epochs), weight decay 5e-4
-on kernels, twice the rate and no decay on biases; windows of 224 out of 256, mirrored; dropout .5 before the last layer.
+on kernels, twice the rate and no decay on biases; windows of 224 out of 256, mirrored; dropout .5 before the last
+layer.
 
 Deviations: a mean colour in place of the mean image; kernels start from a normal of deviation .05 everywhere.
 
@@ -16,7 +17,6 @@ Takes days on a GPU (four to five on theirs); only its first steps are run, by a
 from dataclasses import replace
 
 from recipes import IMAGENET, Published
-
 from xxnet_jax.optimizers import ScheduleConfig
 
 NETWORKS = ("nin",)

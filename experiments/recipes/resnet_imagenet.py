@@ -20,7 +20,6 @@ validation), 77.15 % top-1 and 93.29 % top-5: errors of 22.85 and 6.71 %; ResNet
 from dataclasses import replace
 
 from recipes import IMAGENET, Published
-
 from xxnet_jax.optimizers import ScheduleConfig
 
 NETWORKS = (

@@ -8,8 +8,8 @@ appendix.
 
 Batches of 128, momentum .9, weight decay 1e-4, images padded by 4 pixels, cropped and mirrored; 400 steps at a rate of
 .01, then .1, divided by 10 after 32,000 and 48,000 of 64,000 steps. Here these are fractions of the training: 1/160,
-1/2 and 3/4. The mean of each pixel is subtracted; kernels as in He et al., 2015. As in the authors' code, which stands on
-fb.resnet.torch, the decay acts on all parameters.
+1/2 and 3/4. The mean of each pixel is subtracted; kernels as in He et al., 2015. As in the authors' code, which stands
+on fb.resnet.torch, the decay acts on all parameters.
 
 The paper trains on all 50,000 images (`--train-split train --validation-split None`); here 5,000 choose the checkpoint.
 
@@ -20,7 +20,6 @@ Takes hours on a GPU; only its first steps are run, by a test. Reaches, in the p
 from dataclasses import replace
 
 from recipes import CIFAR10, Published
-
 from xxnet_jax.optimizers import ScheduleConfig
 
 NETWORKS = ("resnet110v2", "resnet164v2", "resnet1001v2")

@@ -18,7 +18,6 @@ top-5 for ResNet-152, on one crop of 320: `--image-size 320 --shorter-side 320`.
 from dataclasses import replace
 
 from recipes import IMAGENET, Published
-
 from xxnet_jax.optimizers import ScheduleConfig
 
 NETWORKS = ("resnet50v2", "resnet101v2", "resnet152v2")

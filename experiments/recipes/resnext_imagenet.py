@@ -18,7 +18,6 @@ too), not the paper's.
 from dataclasses import replace
 
 from recipes import IMAGENET, Published
-
 from xxnet_jax.optimizers import ScheduleConfig
 
 NETWORKS = ("resnext50", "resnext101", "resnext101_32x8d")

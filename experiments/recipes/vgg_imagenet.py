@@ -1,9 +1,9 @@
 """VGG on ImageNet: Simonyan and Zisserman, Very Deep Convolutional Networks for Large-Scale Image Recognition, 2015,
 section 3.1.
 
-    python experiments/train.py vgg_imagenet                        # vgg16 (D); tfds:imagenet2012
+    python experiments/train.py vgg_imagenet                       # vgg16 (D); tfds:imagenet2012
     python experiments/train.py vgg_imagenet --data folder:FOLDER
-    python experiments/train.py vgg_imagenet --model vgg19          # or vgg11, vgg11_lrn, vgg13, vgg16_1x1, and vgg16_bn
+    python experiments/train.py vgg_imagenet --model vgg19         # or vgg11, vgg11_lrn, vgg13, vgg16_1x1, and vgg16_bn
 
 Batches of 256, momentum .9, L2 of 5e-4, dropout .5 on the first two dense layers, rate .01, divided by 10 when the
 validation accuracy stops improving, three times; 74 epochs (370,000 steps: 370,000 x 256 / 1,281,167 = 73.9). Windows
@@ -22,8 +22,8 @@ with that of 384:
 
     python experiments/train.py vgg_imagenet --begin-with runs/vgg_d --learning-rate 1e-3 --workdir runs/vgg_d_384 \\
         --augmentation-options smallest_side 384 largest_side 384
-    python experiments/train.py vgg_imagenet --begin-with runs/vgg_d_384 --learning-rate 1e-3 --augmentation vgg_jitter \\
-        --workdir runs/vgg_d_jitter
+    python experiments/train.py vgg_imagenet --begin-with runs/vgg_d_384 --learning-rate 1e-3 \\
+        --augmentation vgg_jitter --workdir runs/vgg_d_jitter
 
 Deviation: the dense layers keep their whole shape in `--begin-with`; "stops improving" is five epochs. Batch
 normalization (`*_bn`) is not the paper's.
@@ -36,7 +36,6 @@ Takes weeks on a GPU (two to three, on four of theirs); only its first steps are
 from dataclasses import replace
 
 from recipes import IMAGENET, Published
-
 from xxnet_jax.optimizers import ScheduleConfig
 
 NETWORKS = (

@@ -6,9 +6,9 @@
     python experiments/train.py wide_resnet_cifar10 --model-options dropout_rate .3
     python experiments/train.py wide_resnet_cifar10 --data tfds:cifar100
 
-Nesterov momentum .9 without dampening, rate .1, divided by 5 after 60, 120 and 160 of 200 epochs, batches of 128, weight
-decay 5e-4 on all parameters (train_cifar.sh); images padded by 4 pixels, cropped and mirrored; mean and deviation of the
-channels; kernels as in He et al., 2015. With dropout, .3 between the convolutions of a block.
+Nesterov momentum .9 without dampening, rate .1, divided by 5 after 60, 120 and 160 of 200 epochs, batches of 128,
+weight decay 5e-4 on all parameters (train_cifar.sh); images padded by 4 pixels, cropped and mirrored; mean and
+deviation of the channels; kernels as in He et al., 2015. With dropout, .3 between the convolutions of a block.
 
 Deviations: zeros are padded where the authors' code reflects; the paper trains on all 50,000 images (`--train-split
 train --validation-split None`), here 5,000 choose the checkpoint.
@@ -20,7 +20,6 @@ dropout 96.11 %, on CIFAR-100 80.75 and 81.15 %: errors of 4.00, 3.89, 19.25 and
 from dataclasses import replace
 
 from recipes import CIFAR10, Published
-
 from xxnet_jax.optimizers import ScheduleConfig
 
 NETWORKS = ("wide_resnet28_10", "wide_resnet16_4")

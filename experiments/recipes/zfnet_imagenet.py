@@ -18,7 +18,6 @@ Takes days on a GPU (twelve on theirs); only its first steps are run, by a test.
 from dataclasses import replace
 
 from recipes import IMAGENET, Published
-
 from xxnet_jax.optimizers import ScheduleConfig
 
 NETWORKS = ("zfnet",)
