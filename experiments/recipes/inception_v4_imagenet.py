@@ -11,8 +11,8 @@ and the Impact of Residual Connections on Learning, 2016, section 4.
 - As for Inception v3, of which the paper repeats nothing: batches of 32, label smoothing .1, windows and colours; from
   TF-Slim momentum .9, L2 of 4e-5 on kernels, average with decay .9999.
 
-Deviations: 20 asynchronous machines become one process; the paper does not say how long it trains, Figures 20 to 26
-show about 160 epochs. `inception_v4.slim` has an auxiliary head, which the paper does not draw.
+Deviations: 20 asynchronous machines become one process; the paper does not say how long it trains: 160 epochs are
+a choice. `inception_v4.slim` has an auxiliary head, which the paper does not draw.
 
 Takes weeks on a GPU; only its first steps are run, by a test. Reaches, in the paper (Table 2, one crop), 80.0, 78.7 and
 80.1 % top-1, 95.0, 94.5 and 95.1 % top-5 on validation without the images that the organizers excluded.

@@ -13,7 +13,8 @@
   the authors' configuration, and could not be checked against it.
 
 Deviations: five epochs without a better validation accuracy decide, in the paper the accuracy on training images; at
-last it trains on those 10,000, too. Scores have the ReLU of the authors' code (`--model-options relu_scores False`: not).
+last it trains on those 10,000, too. Scores have the ReLU of the authors' code, unless `--model-options relu_scores
+False` says otherwise.
 
 Takes hours on a GPU; only its first steps are run, by a test. Reaches, in the paper (Tables 1, 2 and 5), 89.59 %, with
 augmentation 91.19 %, on CIFAR-100 64.32 %: errors of 10.41, 8.81 and 35.68 %; with a dense layer in place of the means

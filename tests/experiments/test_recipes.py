@@ -112,7 +112,7 @@ def in_haste() -> Iterator[None]:
 )
 def test_recipe_trains_on_noise(name, call, tmp_path, in_haste):
     """Three steps, evaluation and report, with nothing of the recipe changed but data, sizes of images and batches."""
-    words: list[Any] = [name, "--source", "fake?examples=4", "--steps", 3, "--batch-size", 2, "--devices", 1]
+    words: list[Any] = [name, "--source", "fake?examples=6", "--steps", 3, "--batch-size", 2, "--devices", 1]
     if name in SMALLER:
         words += ["--image-size", SMALLER[name]]
     status, _, errors = call(train.train, *words, "--workdir", tmp_path / "run")
@@ -120,7 +120,8 @@ def test_recipe_trains_on_noise(name, call, tmp_path, in_haste):
     report = json.loads((tmp_path / "run" / "report.json").read_text())
     assert (report["step"], report["model"]) == (3, script.load_recipe(name)[0].model)
     assert report["data"].startswith("fake:")
-    losses = [line["loss"] for line in read_json_lines(tmp_path / "run" / "metrics.jsonl") if "loss" in line]
+    lines = read_json_lines(tmp_path / "run" / "metrics.jsonl")
+    losses = [line["train/loss"] for line in lines if "train/loss" in line]
     assert losses
     assert np.all(np.isfinite(losses))
     shutil.rmtree(tmp_path / "run")  # checkpoints of up to a gigabyte
