@@ -29,8 +29,9 @@ Deviation: the dense layers keep their whole shape in `--begin-with`; "stops imp
 normalization (`*_bn`) is not the paper's.
 
 Takes weeks on a GPU (two to three, on four of theirs); only its first steps are run, by a test. Reaches, in the paper
-(Table 3, S = Q = 256, dense: `evaluate.py RUN --protocol vgg`), 73.0 % top-1 and 91.2 % top-5 on validation: errors of
-27.0 and 8.8 %; 25.5 and 8.0 % for vgg19 with S in [256, 512]. The figures of `*_bn` are torchvision's, of one crop.
+(Table 3, S = Q = 256, dense: `evaluate.py RUN --protocol vgg_dense`), 73.0 % top-1 and 91.2 % top-5 on validation:
+errors of 27.0 and 8.8 %; 25.5 and 8.0 % for vgg19 with S in [256, 512]. The figures of `*_bn` are torchvision's, of one
+crop.
 """
 
 from dataclasses import replace
