@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from xxnet_jax.data import Decoder, ImageFormat, Loader, make_loader, preprocess
+from xxnet_jax.data.preprocessing import unit_values
 from xxnet_jax.data.source import ArrayExamples
 from xxnet_jax.losses import Batch, Metrics, classification_loss, l2_penalty
 from xxnet_jax.models import Network
@@ -71,7 +72,7 @@ def populate(optimizer: str = "momentum", devices: int = 1, model: Network | Non
         optimizer,
         classification_loss(),
         LOADER,
-        input_function(LOADER, "unit"),
+        input_function(LOADER, unit_values),
         SHAPE,
         make_mesh(devices),
         **options,

@@ -95,13 +95,13 @@ def test_begun_with_another_run(tmp_path: Path):
     """Of the parameters that both have, those that the pattern matches begin as the other run ended."""
     first = tmp_path / "first"
     finished(SMALL, first)
-    found = flatten_dict(Run(first).load().variables["params"], sep="/")
+    found: dict[str, Any] = flatten_dict(Run(first).load().variables["params"], sep="/")
 
     recipe = dataclasses.replace(
         SMALL, steps=1, optimizer="sgd", learning_rate=1e-30, begin_with=str(first), begin_pattern="^C[13]/", seed=5
     )
     finished(recipe, tmp_path / "second")
-    begun = flatten_dict(Run(tmp_path / "second").load().variables["params"], sep="/")
+    begun: dict[str, Any] = flatten_dict(Run(tmp_path / "second").load().variables["params"], sep="/")
     for path, value in begun.items():
         same = bool(np.array_equal(value, found[path]))
         assert same == path.startswith(("C1/", "C3/")) or path.endswith("bias"), path

@@ -303,10 +303,11 @@ def mix_examples(
     if size % 2:
         raise InvalidArgument(f"mixup and cutmix need an even number of examples, got {size}")
     images, mask = batch["image"], batch["mask"]
+    _, height, width, _ = images.shape
     labels = jax.nn.one_hot(batch["label"], num_classes)
     whole = mask & _swapped(mask)
     keys = jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys_of(draws)[::2], _NUMBERS["mixup"])
-    kept = jax.vmap(lambda key: _kept(key, images.shape[1:3], augmentation))(keys)
+    kept = jax.vmap(lambda key: _kept(key, height, width, augmentation))(keys)
     kept = jnp.where(whole[:, None, None], jnp.repeat(kept, 2, axis=0), 1)
     part = kept.mean((1, 2))[:, None]
     weight = kept[..., None].astype(images.dtype)
@@ -322,10 +323,10 @@ def _swapped(values: jax.Array) -> jax.Array:
     return values.reshape(-1, 2, *values.shape[1:])[:, ::-1].reshape(values.shape)
 
 
-def _kept(key: jax.Array, size: tuple[int, int], augmentation: Augmentation) -> jax.Array:
+def _kept(key: jax.Array, height: int, width: int, augmentation: Augmentation) -> jax.Array:
     """How much of each pixel stays that of the example itself, float32 [height, width]."""
     choice_key, mixup_key, cutmix_key, place_key = jax.random.split(key, 4)
-    whole = jnp.ones(size)
+    whole = jnp.ones((height, width))
     mixed = whole
     if augmentation.mixup:
         mixed = whole * jax.random.beta(mixup_key, augmentation.mixup, augmentation.mixup)
@@ -333,7 +334,7 @@ def _kept(key: jax.Array, size: tuple[int, int], augmentation: Augmentation) -> 
         return mixed
     left = jax.random.beta(cutmix_key, augmentation.cutmix, augmentation.cutmix)
     inside = whole > 0
-    for axis, (length, one) in enumerate(zip(size, jax.random.split(place_key), strict=True)):
+    for axis, (length, one) in enumerate(zip((height, width), jax.random.split(place_key), strict=True)):
         middle = jax.random.randint(one, (), 0, length)
         half = jnp.sqrt(1 - left) * length / 2
         distance = jnp.abs(jnp.arange(length) - middle)

@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Executor, Future
 from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
@@ -20,7 +20,7 @@ Result = TypeVar("Result")
 
 def in_order(
     function: Callable[[Item], Result], items: Iterable[Item], *, processes: int = 0, threads: int = 1
-) -> Iterator[Result]:
+) -> Generator[Result, None, None]:
     """`function(item)` for each item, in their order, at most one more ahead than there are threads or processes.
 
     Args:

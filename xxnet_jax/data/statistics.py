@@ -76,7 +76,7 @@ class Statistics:
                 values = {item.name: arrays[item.name] for item in fields(cls)}
         except (zipfile.BadZipFile, KeyError, ValueError, EOFError, OSError) as error:
             raise CorruptData(f"cannot read the statistics in {path}: {error}") from error
-        return cls(**values | {"images": int(values["images"])})
+        return cls(int(values.pop("images")), **values)
 
 
 def image_statistics(images: Iterable[np.ndarray], *, whiten: bool = False) -> Statistics:
@@ -90,7 +90,8 @@ def image_statistics(images: Iterable[np.ndarray], *, whiten: bool = False) -> S
     Raises:
         ValueError: there is no image, they differ in size, or they are too large to be whitened.
     """
-    count, shape = 0, ()
+    count = 0
+    shape: tuple[int, ...] = ()
     total = squares = products = standardized_total = np.zeros(())  # each takes its shape from what is added
     for chunk in _chunks(images):
         values = chunk.astype(np.float32) / 255
@@ -112,9 +113,9 @@ def image_statistics(images: Iterable[np.ndarray], *, whiten: bool = False) -> S
             products = products + (flat.T @ flat).astype(np.float64)
     if count == 0:
         raise InvalidArgument("statistics of no image: the split is empty")
-    mean = total / count
+    mean = total / count  # [height, width, channels]
     channel_mean = mean.mean((0, 1))
-    covariance = squares / (count * shape[0] * shape[1]) - np.outer(channel_mean, channel_mean)
+    covariance = squares / (count * mean[..., 0].size) - np.outer(channel_mean, channel_mean)
     found = [mean, channel_mean, covariance]
     if whiten:
         center = standardized_total / count

@@ -274,8 +274,8 @@ def beginning(recipe: Recipe, state: TrainState) -> dict[str, Any]:
     """
     if recipe.begin_with is None:
         return {}
-    found = flatten_dict(Run(Path(recipe.begin_with)).load().variables["params"], sep="/")
-    wanted = flatten_dict(state.params, sep="/")
+    found: dict[str, Any] = flatten_dict(Run(Path(recipe.begin_with)).load().variables["params"], sep="/")
+    wanted: dict[str, Any] = flatten_dict(state.params, sep="/")
     shared = {
         path: value
         for path, value in found.items()

@@ -75,18 +75,13 @@ def open_tar(request: SourceRequest) -> Source:
     members = {split: [member for path in paths for member in _members(path)] for split, paths in archives.items()}
     every = [member for split in members.values() for member in split]
     numbered = any(member.name.suffix == ".cls" for member in every)
-    labels = _numbers(every) if numbered else _folders(every)
-    classes = _class_names(root, labels) if numbered else sorted(set(labels.values()))
-    number = {name: label for label, name in enumerate(classes)}
+    classes, labels = _numbered(root, every) if numbered else _in_folders(every)
     splits = {}
     for split, found in members.items():
         images = [member for member in found if member.name.suffix.lower() in IMAGE_SUFFIXES]
         if not images:
             raise MissingData(f"no images in {', '.join(map(str, archives[split]))}: expected CLASS/IMAGE.jpg")
-        labelled = [(member, labels[member.archive, member.name.with_suffix("")]) for member in images]
-        splits[split] = MemberExamples(
-            tuple((member, label if isinstance(label, int) else number[label]) for member, label in labelled), channels
-        )
+        splits[split] = MemberExamples(tuple((member, labels[_stem(member)]) for member in images), channels)
     return Source(uri=request.uri, classes=tuple(classes), image_shape=(None, None, channels), splits=splits)
 
 
@@ -124,13 +119,16 @@ def _members(path: Path) -> Iterator[Member]:
         raise CorruptData(f"cannot read {path} as an uncompressed tar archive: {error}") from error
 
 
-Label = int | str
-Labels = dict[tuple[Path, PurePosixPath], Label]
+Stem = tuple[Path, PurePosixPath]  # of a member: its archive, and its name without suffix
 
 
-def _folders(members: list[Member]) -> Labels:
-    """The class of each image: the name of its folder."""
-    labels: Labels = {}
+def _stem(member: Member) -> Stem:
+    return member.archive, member.name.with_suffix("")
+
+
+def _in_folders(members: list[Member]) -> tuple[list[str], dict[Stem, int]]:
+    """The classes, and that of each image: the name of its folder."""
+    folders: dict[Stem, str] = {}
     for member in members:
         if member.name.suffix.lower() in IMAGE_SUFFIXES:
             if member.name.parent.name == "":
@@ -138,31 +136,28 @@ def _folders(members: list[Member]) -> Labels:
                     f"{member.name} in {member.archive} is in no folder of a class and has no label beside it: "
                     "expected CLASS/IMAGE.jpg, or NAME.jpg and NAME.cls"
                 )
-            labels[member.archive, member.name.with_suffix("")] = member.name.parent.name
-    return labels
+            folders[_stem(member)] = member.name.parent.name
+    classes = sorted(set(folders.values()))
+    return classes, {stem: classes.index(folder) for stem, folder in folders.items()}
 
 
-def _numbers(members: list[Member]) -> Labels:
-    """The class of each image: the number in the file beside it."""
-    numbers: Labels = {}
+def _numbered(root: Path, members: list[Member]) -> tuple[list[str], dict[Stem, int]]:
+    """The classes, and that of each image: the number in the file beside it."""
+    numbers: dict[Stem, int] = {}
     for member in members:
         if member.name.suffix == ".cls":
             text = member.read().decode("ascii", errors="replace").strip()
             if not text.isdecimal():
                 raise CorruptData(f"{member.name} in {member.archive} must have a class number, it has '{text[:20]}'")
-            numbers[member.archive, member.name.with_suffix("")] = int(text)
+            numbers[_stem(member)] = int(text)
     for member in members:
-        if (
-            member.name.suffix.lower() in IMAGE_SUFFIXES
-            and (member.archive, member.name.with_suffix("")) not in numbers
-        ):
+        if member.name.suffix.lower() in IMAGE_SUFFIXES and _stem(member) not in numbers:
             raise CorruptData(f"{member.name} in {member.archive} has no label: {member.name.stem}.cls is missing")
-    return numbers
+    return _class_names(root, max(numbers.values())), numbers
 
 
-def _class_names(root: Path, numbers: Labels) -> list[str]:
-    """The lines of classes.txt, or else the numbers."""
-    largest = max(int(number) for number in numbers.values())
+def _class_names(root: Path, largest: int) -> list[str]:
+    """The lines of classes.txt, or else the numbers up to the largest."""
     path = root / "classes.txt"
     if not path.exists():
         return [str(number) for number in range(largest + 1)]
