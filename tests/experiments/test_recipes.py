@@ -56,7 +56,7 @@ def networks(name: str) -> tuple[str, ...]:
 def commands(name: str) -> list[list[str]]:
     """The words behind `train.py` of each command in the docstring of a recipe."""
     about = script.load_recipe(name)[1].replace("\\\n", " ")
-    lines = re.findall(r"^ +python experiments/train\.py (.*)$", about, flags=re.MULTILINE)
+    lines = re.findall(r"^ *python experiments/train\.py (.*)$", about, flags=re.MULTILINE)
     return [shlex.split(line, comments=True) for line in lines]
 
 
