@@ -7,7 +7,9 @@ import pkgutil
 import platform
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any, TypeVar
 
 import jax
@@ -18,7 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.text import Text
 
 import xxnet_jax as xx
-from xxnet_jax.errors import MissingData, UnknownName, XXNetError
+from xxnet_jax.errors import InvalidArgument, MissingData, UnknownName, XXNetError
 from xxnet_jax.training import LoopResult, Recipe, Run
 from xxnet_jax.training.processes import is_writer
 
@@ -69,16 +71,60 @@ def recipe_names() -> list[str]:
     return sorted(module.name for module in pkgutil.iter_modules(recipes.__path__))
 
 
-def load_recipe(name: str) -> tuple[Recipe, str]:
-    """A recipe and its docstring.
+def recipe_module(name: str) -> ModuleType:
+    """The file of a recipe, with `RECIPE` and, for that of a paper, `NETWORKS` and `PUBLISHED`.
 
     Raises:
         ValueError: unknown name.
     """
     if name not in recipe_names():
         raise UnknownName("recipe", name, recipe_names())
-    module = importlib.import_module(f"recipes.{name}")
+    return importlib.import_module(f"recipes.{name}")
+
+
+def load_recipe(name: str) -> tuple[Recipe, str]:
+    """A recipe and its docstring.
+
+    Raises:
+        ValueError: unknown name.
+    """
+    module = recipe_module(name)
     return module.RECIPE, module.__doc__ or ""
+
+
+# Classes of the datasets that recipes name; of others, the network's published number is taken.
+CLASSES = {
+    **dict.fromkeys(("digits", "tfds:mnist", "tfds:fashion_mnist", "tfds:cifar10", "tfds:svhn_cropped"), 10),
+    "tfds:cifar100": 100,
+    "tfds:imagenet2012": 1000,
+}
+
+
+def with_source(recipe: Recipe, source: str) -> Recipe:
+    """The recipe with noise in place of its data: of the size of its images, with as many classes, and all its splits.
+
+    Args:
+        recipe: of which images and classes are known; no data is opened.
+        source: "fake", or with the options of `fake:`, such as "fake?examples=64".
+
+    Raises:
+        ValueError: another source.
+    """
+    scheme, question, options = source.partition("?")
+    if scheme != "fake":
+        raise InvalidArgument(f"--source is fake or fake?examples=64, got '{source}': --data names another dataset")
+    info = xx.model_info(recipe.model)
+    height, width, channels = info.input_shape
+    if recipe.image_size is not None:
+        height = width = recipe.image_size
+    classes = CLASSES.get(recipe.data.partition("?")[0], info.num_classes)
+    return replace(
+        recipe,
+        data=f"fake:{height}x{width}x{channels}/{classes}{question}{options}",
+        train_split="train",
+        validation_split=recipe.validation_split and "validation",
+        test_split=recipe.test_split and "test",
+    )
 
 
 def finish(result: dict[str, Any] | LoopResult, workdir: Path) -> int:

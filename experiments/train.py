@@ -3,6 +3,7 @@
     python experiments/train.py                                   LeNet-5 on digits, the default recipe
     python experiments/train.py --optimizer nadam                 the same with another optimizer, at its own rate
     python experiments/train.py lenet5_mnist --data idx:FOLDER    another recipe
+    python experiments/train.py resnet_imagenet --source fake     without its data: what steps cost but for their input
 
 The run folder (--workdir, by default runs/RECIPE) gets config.json, metrics.jsonl, checkpoints, curves.png and
 report.json. The same command again resumes a run that was interrupted.
@@ -18,12 +19,13 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
-from script import finish, load_recipe, main, recipe_names
+from script import finish, load_recipe, main, recipe_names, with_source
 
 from xxnet_jax.training import Recipe, run
 from xxnet_jax.training.processes import Processes
 
 DEFAULT_RECIPE = "lenet5_digits"
+OPTIONS = ("model_options", "optimizer_options", "augmentation_options", "rate_factors")
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,8 @@ class Arguments:
     Attributes:
         recipe: what to do.
         workdir: the run folder; by default runs/RECIPE.
+        source: fake: noise in place of the recipe's data and splits, of the size of its images and with as many
+            classes; fake?examples=64: so many examples in each split, in place of 1024.
         quiet: print only the result.
         profile: before training, run a few steps and say where their time goes; a trace goes into profile/.
         many: where the run has several processes.
@@ -40,6 +44,7 @@ class Arguments:
 
     recipe: Annotated[Recipe, tyro.conf.arg(name="")]
     workdir: Path | None = None
+    source: str | None = None
     quiet: bool = False
     profile: bool = False
     many: Annotated[Processes, tyro.conf.arg(name="")] = field(default_factory=Processes)
@@ -49,19 +54,25 @@ def train() -> int:
     words = sys.argv[1:]
     name = words.pop(0) if words and not words[0].startswith("-") else DEFAULT_RECIPE
     default, about = load_recipe(name)
+    own: dict[str, Any] = {name: value for name in OPTIONS if (value := getattr(default, name))}
     arguments = tyro.cli(
         Arguments,
         prog=f"train.py {name}",
-        description=f"{about}\nRecipes: {', '.join(recipe_names())}.",
+        description=f"{about}\nOptions of the recipe: {own or 'none'}.\nRecipes: {', '.join(recipe_names())}.",
         args=words,
-        default=Arguments(default),
+        # From options that there are, tyro would take no others.
+        default=Arguments(replace(default, **{key: {} for key in own})),
     )
     arguments.many.join()
     recipe = arguments.recipe
     if recipe.optimizer != default.optimizer:  # the recipe's values were meant for the recipe's optimizer
-        given = {match[1].replace("-", "_") for word in words if (match := re.match("--([a-z-_]+)", word))}
-        own: dict[str, Any] = {"learning_rate": None, "optimizer_options": {}}
-        recipe = replace(recipe, **{name: value for name, value in own.items() if name not in given})
+        own.pop("optimizer_options", None)
+        if not any(re.match("--learning[-_]rate(=|$)", word) for word in words):
+            recipe = replace(recipe, learning_rate=None)
+    # What the command says comes first: of the factors of the rate, the first that matches counts.
+    recipe = replace(recipe, **{name: {**(given := getattr(recipe, name)), **own[name], **given} for name in own})
+    if arguments.source is not None:
+        recipe = with_source(recipe, arguments.source)
     workdir = arguments.workdir or Path("runs") / name
     result = run(recipe, workdir, quiet=arguments.quiet, profile=arguments.profile)
     return finish(result, workdir)

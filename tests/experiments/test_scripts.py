@@ -83,19 +83,24 @@ def test_another_optimizer_has_its_own_options(call, monkeypatch):
         (("--optimizer", "momentum", "--seed", "1"), "momentum", 0.5, {"momentum": 0.99}),
         (("--optimizer", "adam"), "adam", None, {}),
         (("--optimizer=nesterov", "--learning-rate", "0.1"), "nesterov", 0.1, {}),
-        (("--optimizer-options.momentum", "0.5"), "momentum", 0.5, {"momentum": 0.5}),
-        (("--optimizer", "nesterov", "--optimizer-options.momentum", "0.5"), "nesterov", None, {"momentum": 0.5}),
+        (("--optimizer-options", "momentum", "0.5"), "momentum", 0.5, {"momentum": 0.5}),
+        (("--optimizer", "nesterov", "--optimizer-options", "momentum", "0.5"), "nesterov", None, {"momentum": 0.5}),
     ):
         found = recipe_of(call, monkeypatch, *words, recipe=own)
         assert (found.optimizer, found.learning_rate, found.optimizer_options) == (optimizer, rate, options)
 
 
-@pytest.mark.xfail(reason="tyro turns the keys of a dict that is not empty into the only options that there are")
 def test_options_that_the_recipe_does_not_have(call, monkeypatch):
-    """Another optimizer than the recipe's can be given options of its own."""
-    own = Recipe(optimizer="momentum", optimizer_options={"momentum": 0.99})
+    """Another optimizer than the recipe's can be given options of its own; other options of a command join the
+    recipe's, and of the factors of the rate, the command's come first."""
+    own = Recipe(optimizer="momentum", optimizer_options={"momentum": 0.99}, rate_factors={"bias$": 2.0})
     found = recipe_of(call, monkeypatch, "--optimizer", "adam", "--optimizer-options", "b1", "0.8", recipe=own)
     assert found.optimizer_options == {"b1": 0.8}
+    words = ("--rate-factors", "^C1/", "0.1", "--model-options", "activation", "relu")
+    own = Recipe(model_options={"activation": "tanh", "subsampling": "max"}, rate_factors={"bias$": 2.0})
+    found = recipe_of(call, monkeypatch, *words, recipe=own)
+    assert list(found.rate_factors.items()) == [("^C1/", 0.1), ("bias$", 2.0)]
+    assert found.model_options == {"activation": "relu", "subsampling": "max"}
 
 
 @pytest.mark.parametrize(

@@ -268,6 +268,25 @@ def test_spatial(name: str, side: int, scores: int):
 # ---------------------------------------------------------------------------------------------- training
 
 
+@pytest.mark.parametrize(
+    ("options", "smallest", "maps"),
+    [
+        ({"stem_stride": 1}, 8, (32, 16, 8, 8, 4, 2)),
+        ({"stem_stride": 1, "stem_pool": False}, 4, (32, 32, 16, 16, 8, 4)),
+    ],
+)
+def test_stem_for_small_images(options: dict[str, Any], smallest: int, maps: tuple[int, ...]):
+    """Without its stride, or its pool too, the stem leaves images of 32x32 larger maps; parameters stay as they are."""
+    model = xx.create_model("googlenet.torchvision", **options)
+    found = endpoint_shapes(model, images_of(32))
+    names = ("conv1", "conv2", "maxpool2", "inception3b", "inception4e", "inception5b")
+    assert tuple(found[name][0] for name in names) == maps
+    assert abstract_params(model, 32) == abstract_params(xx.create_model("googlenet.torchvision"), 32)
+    assert model.smallest_input() == smallest
+    with pytest.raises(ValueError, match=rf"smallest size is {smallest}x{smallest}"):
+        abstract_params(model, smallest - 1)
+
+
 @every_variant
 def test_train_does_not_change_the_variables(name: str):
     """`init` makes the same variables for training and inference, with any number of classes (Q06)."""

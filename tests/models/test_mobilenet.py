@@ -158,6 +158,14 @@ def test_endpoints(name: str, maps: str, count: int):
     assert len(found) == count
 
 
+@pytest.mark.parametrize("name", ["mobilenet_v2", "mobilenet_v2.torchvision"])
+def test_stem_for_small_images(name: str):
+    """Without the stride of Conv1, v2 has the maps of images twice as large, with the same parameters."""
+    model, larger = xx.create_model(name, stem_stride=1), xx.create_model(name)
+    assert endpoint_shapes(model, images_of(32)) == endpoint_shapes(larger, images_of(64))
+    assert abstract_init(model, images_of(32)) == abstract_init(larger, images_of(32))
+
+
 def test_odd_sizes():
     """v1 halves an odd map downwards, but for the stem; v2 upwards, with either padding."""
     found = shapes("mobilenet", 75, 61)

@@ -146,6 +146,19 @@ def test_warmup_does_not_move_boundaries():
     np.testing.assert_allclose(found[[50, 99, 100, 299, 300, 599, 600]], [0.5, 0.99, 1, 1, 0.1, 0.1, 0.01], rtol=1e-6)
 
 
+@given(warmup=st.integers(1, TOTAL - 1), rate=st.floats(0.001, 1))
+@settings(max_examples=5)
+def test_warmup_at_a_lower_rate(warmup: int, rate: float):
+    """With `warmup_rate` the factor is that for w steps; then the schedule starts as behind any warm-up. It is kept
+    where a paper's schedule is meant, such as ResNet-110's: .01 for 400 steps (He et al., 2015, section 4.2)."""
+    config = ScheduleConfig("cosine", warmup=warmup)
+    found, rising = factors(replace(config, warmup_rate=rate)), factors(config)
+    np.testing.assert_allclose(found[:warmup], rate, **CLOSE)
+    np.testing.assert_array_equal(found[warmup:], rising[warmup:])
+    of_paper = ScheduleConfig("resnet_cifar", warmup=400, warmup_rate=0.1)
+    np.testing.assert_allclose(factors(of_paper)[[0, 399, 400]], [0.1, 0.1, 1], rtol=1e-6)
+
+
 # --- Units ------------------------------------------------------------------------------------------------------------
 
 EPOCH = 25
@@ -294,6 +307,8 @@ def test_what_depends_on_the_length():
         ({"decay_rate": math.nan}, r"decay_rate must be in \(0, 1\], got nan"),
         ({"name": "polynomial", "power": 0.0}, "power must be positive, got 0"),
         ({"name": "polynomial", "power": math.nan}, "power must be positive, got nan"),
+        ({"warmup": 5, "warmup_rate": 0.0}, r"warmup_rate must be in \(0, 1\], got 0"),
+        ({"warmup": 5, "warmup_rate": 1.5}, r"warmup_rate must be in \(0, 1\], got 1.5"),
         ({"name": "cosine", "final_fraction": 1.5}, r"final_fraction must be in \[0, 1\], got 1.5"),
         ({"name": "cosine", "final_fraction": -0.1}, r"final_fraction must be in \[0, 1\], got -0.1"),
         ({"warmup": -1}, "warm-up must take 0 steps or more.*got -1"),

@@ -131,7 +131,8 @@ class GoogLeNet(Network):
         five: size of the kernel in the branch that the paper calls 5x5.
         project_first: modules project before they pool, not after.
         stem_reduction: features of conv2_reduce, or None for no such layer.
-        stem_padding: of conv1.
+        stem_padding, stem_stride: of conv1; stride 1 for small images.
+        stem_pool: whether there is pool1; none for small images.
         pool_padding: of the pools with stride 2; "CEIL" keeps an incomplete last window.
         last_pool: window of pool4.
         lrn: local response normalization after pool1 and before pool2.
@@ -159,6 +160,8 @@ class GoogLeNet(Network):
     project_first: bool = False
     stem_reduction: int | None = 64
     stem_padding: Padding = ((3, 3), (3, 3))
+    stem_stride: int = 2
+    stem_pool: bool = True
     pool_padding: PoolPadding = "CEIL"
     last_pool: int = 3
     lrn: bool = True
@@ -176,9 +179,11 @@ class GoogLeNet(Network):
     names: Literal["paper", "slim", "torchvision"] = "paper"
 
     def features(self, x: jax.Array, *, train: bool) -> Stages:
-        x = self.unit(64, (7, 7), (2, 2), self.stem_padding, name="conv1")(x, train=train)
+        strides = (self.stem_stride, self.stem_stride)
+        x = self.unit(64, (7, 7), strides, self.stem_padding, name="conv1")(x, train=train)
         yield self._name("conv1"), x
-        yield self._name("pool1"), (x := max_pool(x, 3, 2, self.pool_padding))
+        if self.stem_pool:
+            yield self._name("pool1"), (x := max_pool(x, 3, 2, self.pool_padding))
         if self.lrn:
             yield "norm1", (x := caffe_lrn(x))
         if self.stem_reduction is not None:
@@ -237,10 +242,10 @@ class GoogLeNet(Network):
         return NAMES[self.names].get(paper, paper)
 
     def smallest_input(self) -> int:
-        windows = (3, 3, *[3] * (len(self.stages) - 2), self.last_pool)
+        windows = (*(3,) * self.stem_pool, 3, *[3] * (len(self.stages) - 2), self.last_pool)
 
         def last_map(side: int) -> int:
-            side = -(-side // 2)  # conv1
+            side = -(-side // self.stem_stride)  # conv1
             for window in windows:
                 side = windows_along(side, window, 2, self.pool_padding)
             return side

@@ -227,6 +227,7 @@ class MobileNetV2(Mobile):
 
     Attributes:
         stem_features: of Conv1.
+        stem_stride: of Conv1; 1 for small images.
         rows: of the table.
         last_features: of Conv_1; alpha does not reduce them.
         cut: features of blocks are cut to integers before they are rounded.
@@ -242,6 +243,7 @@ class MobileNetV2(Mobile):
 
     norm: Norm | None = Norm(momentum=0.999, epsilon=1e-3)
     stem_features: int = 32
+    stem_stride: int = 2
     rows: tuple[Bottlenecks, ...] = V2
     last_features: int = 1280
     cut: bool = True
@@ -251,7 +253,8 @@ class MobileNetV2(Mobile):
 
     def features(self, x: jax.Array, *, train: bool) -> Stages:
         padding: Padding = ((1, 1), (1, 1)) if self.symmetric else "SAME"
-        unit = self._unit(make_divisible(self._scaled(self.stem_features)), (3, 3), (2, 2), padding, name="Conv1")
+        strides = (self.stem_stride, self.stem_stride)
+        unit = self._unit(make_divisible(self._scaled(self.stem_features)), (3, 3), strides, padding, name="Conv1")
         yield "Conv1_relu", (x := unit(x, train=train))
         number = 0
         for expansion, features, blocks, first_stride in self.rows:

@@ -24,6 +24,7 @@ class ScheduleConfig:
             googlenet, xception, resnet, resnet_cifar, densenet, densenet_imagenet.
         unit: of warmup, every and boundaries: steps, epochs, or fraction of the training.
         warmup: linear warm-up from zero, before any of them.
+        warmup_rate: fraction of the first rate that the warm-up keeps to, in place of the rise; None: it rises.
         decay_rate: factor of exponential, step, multistep and plateau.
         every: exponential and step: time for one factor.
         staircase: exponential: decay at whole multiples of `every` only.
@@ -52,6 +53,7 @@ class ScheduleConfig:
     ] = "constant"
     unit: Unit = "steps"
     warmup: float = 0
+    warmup_rate: float | None = None
     decay_rate: float = 0.1
     every: float | None = None
     staircase: bool = False
@@ -72,7 +74,7 @@ class ScheduleConfig:
         paper = PAPER_SCHEDULES[self.name]
         if self.warmup and self.unit != paper.unit:
             raise InvalidArgument(f"schedule '{self.name}' counts in {paper.unit}: give the warm-up with that unit")
-        return replace(paper, warmup=self.warmup, patience=self.patience)
+        return replace(paper, warmup=self.warmup, warmup_rate=self.warmup_rate, patience=self.patience)
 
     @property
     def depends_on_total_steps(self) -> bool:
@@ -102,7 +104,8 @@ def create_schedule(config: ScheduleConfig, total_steps: int, steps_per_epoch: i
     constant 1; exponential d^(t/k), as a staircase d^floor(t/k); step d^floor(t/k); multistep d^n with n boundaries at
     or before t; polynomial f + (1 - f) (1 - t/T)^power and cosine f + (1 - f) (1 + cos(pi t / T)) / 2 over the T steps
     after the warm-up (Loshchilov and Hutter, 2017); plateau 1, to be scaled by `Plateau`. Warm-up takes w steps, with
-    t / w, and the schedule starts after it; boundaries count from the start of the training.
+    t / w or, where `warmup_rate` is given, with that, and the schedule starts after it; boundaries count from the start
+    of the training.
 
     Args:
         config: which one.
@@ -121,6 +124,8 @@ def create_schedule(config: ScheduleConfig, total_steps: int, steps_per_epoch: i
         )
     if not 0 < config.decay_rate <= 1:
         raise InvalidArgument(f"decay_rate must be in (0, 1], got {config.decay_rate}")
+    if config.warmup_rate is not None and not 0 < config.warmup_rate <= 1:
+        raise InvalidArgument(f"warmup_rate must be in (0, 1], got {config.warmup_rate}")
     if not 0 <= config.final_fraction <= 1:
         raise InvalidArgument(f"final_fraction must be in [0, 1], got {config.final_fraction}")
     remaining = total_steps - warmup
@@ -150,7 +155,8 @@ def create_schedule(config: ScheduleConfig, total_steps: int, steps_per_epoch: i
         case other:
             raise InvalidArgument(f"unknown schedule '{other}'")
     if warmup:
-        schedule = optax.join_schedules([optax.linear_schedule(0.0, 1.0, warmup), schedule], [warmup])
+        rates = (0.0, 1.0) if config.warmup_rate is None else (config.warmup_rate, config.warmup_rate)
+        schedule = optax.join_schedules([optax.linear_schedule(*rates, warmup), schedule], [warmup])
     return schedule
 
 

@@ -315,9 +315,10 @@ def split_evaluator(
 
     The metrics are those of the recipe, or others.
     """
-    batch_size = -(-EVALUATION_BATCH // mesh.size) * mesh.size
+    examples = source.examples(split)
+    batch_size = -(-min(EVALUATION_BATCH, len(examples)) // mesh.size) * mesh.size
     loader = make_loader(
-        source.examples(split),
+        examples,
         decoder,
         batch_size,
         train=False,
