@@ -238,8 +238,26 @@ def write_results(name: str, comparison: Comparison) -> str:
     results = by_cell(rows, experiment.cells)
     text = summary(name, experiment, results)
     write_atomically(comparison.folder / "summary.md", text)
-    plot_experiment(results, experiment.figures[0], comparison.folder / "plot.png", title=f"{name}, {comparison.size}")
+    plot(results, experiment, comparison.folder / "plot.png", title=f"{name}, {comparison.size}")
     return text
+
+
+def plot(results: Results, experiment: Experiment, out: Path, *, title: str) -> None:
+    """Draw the first figure of each cell; of a single cell, all figures of the same kind."""
+    figure = experiment.figures[0]
+    factor, unit = (100, ", %") if figure.endswith("accuracy") else (1, "")
+    if len(results) == 1:
+        ((cell, rows),) = results.items()
+        names = [name for name in experiment.figures if name not in FIGURES]
+        values = {words(name): [row[name] for row in rows if row[name] is not None] for name in names}
+        quantity = cell
+    else:
+        values = {
+            cell: [factor * row[figure] for row in rows if row[figure] is not None] for cell, rows in results.items()
+        }
+        quantity = words(figure) + unit
+    curves = {cell: [row["curve"] for row in rows] for cell, rows in results.items()}
+    plot_experiment(values, curves, out, quantity=quantity, title=title)
 
 
 def publish(name: str, folder: Path) -> None:

@@ -8,45 +8,53 @@ import numpy as np
 
 from xxnet_jax.visualization.figures import save_png
 
-Row = Mapping[str, Any]
+Curve = Sequence[Sequence[float]]  # [epoch, training loss] of each line of a log
 
 
-def plot_experiment(results: Mapping[str, Sequence[Row]], figure: str, out: Path, *, title: str) -> None:
-    """Draw a figure of each cell, with every run and their mean, and beside it the training losses.
+def plot_experiment(
+    values: Mapping[str, Sequence[float]],
+    curves: Mapping[str, Sequence[Curve]],
+    out: Path,
+    *,
+    quantity: str,
+    title: str,
+) -> None:
+    """Draw a figure of each cell, every run and their mean, and beside it the training losses, their mean and range.
 
     Args:
-        results: cell -> runs, each with the figure (None where it diverged) and "curve", a list of [epoch, loss].
-        figure: name of what is drawn; accuracies are in percent.
+        values: name -> the figure of each run.
+        curves: name -> the learning curve of each run; where the names are the same, so are the colours.
         out: PNG file.
+        quantity: what the figure is.
         title: of the picture.
     """
     from matplotlib.figure import Figure
 
-    height = max(3.5, 1.3 + 0.32 * len(results))
-    picture = Figure(figsize=(11, height), layout="constrained")
+    picture = Figure(figsize=(11, max(3.5, 1.3 + 0.32 * len(values))), layout="constrained")
     left, right = picture.subplots(1, 2)
-    percent = figure.endswith("accuracy")
-    factor = 100 if percent else 1
-    for place, (cell, rows) in enumerate(results.items()):
-        color = f"C{place % 10}"
-        values = [factor * row[figure] for row in rows if row[figure] is not None]
-        left.plot(values, [-place] * len(values), "o", color=color, markersize=4, alpha=0.5)
-        if values:
-            left.plot(np.mean(values), -place, "|", color=color, markersize=16, markeredgewidth=2)
-        _curves(right, [row["curve"] for row in rows], color, "--" if place >= 10 else "-", cell)
-    left.set_yticks(range(0, -len(results), -1), list(results))
-    left.set(xlabel=figure.replace("_", " ") + (", %" if percent else ""), ylim=(-len(results) + 0.4, 0.6))
-    left.grid(alpha=0.3)
+    for place, own in enumerate(values.values()):
+        left.plot(own, [-place] * len(own), "o", color=_color(place), markersize=4, alpha=0.5)
+        if len(own):
+            left.plot(np.mean(own), -place, "|", color=_color(place), markersize=16, markeredgewidth=2)
+    left.set_yticks(range(0, -len(values), -1), list(values))
+    left.set(xlabel=quantity, ylim=(-len(values) + 0.4, 0.6))
+    for place, (name, own) in enumerate(curves.items()):
+        _curves(right, own, _color(place), "--" if place >= 10 else "-", name)
     right.set(xlabel="epoch", ylabel="training loss")
-    right.grid(alpha=0.3)
-    if len(results) > 1:
+    if len(right.lines) > 1:
         right.legend(fontsize="x-small")
+    for axes in (left, right):
+        axes.grid(alpha=0.3)
     picture.suptitle(title)
     save_png(picture, out)
 
 
-def _curves(axes: Any, curves: Sequence[Sequence[Sequence[float]]], color: str, style: str, label: str) -> None:
-    """Mean and range of learning curves, as far as all of them go."""
+def _color(place: int) -> str:
+    return f"C{place % 10}"
+
+
+def _curves(axes: Any, curves: Sequence[Curve], color: str, style: str, label: str) -> None:
+    """Mean and range, as far as all of them go."""
     whole = [np.array(curve) for curve in curves if len(curve)]
     if not whole:
         return
