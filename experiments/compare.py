@@ -309,6 +309,11 @@ def show_list() -> None:
         experiment, about = load_experiment(name)
         first = about.strip().splitlines()[0]
         print(f"{name:24}{first}\n{'':24}{len(experiment.cells)} cells x {experiment.seeds} seeds; {experiment.source}")
+        results = PUBLISHED / name / "results.csv"
+        if results.exists():
+            rows = read_results(results)
+            verdict = judge(experiment.expected, by_cell(rows, experiment.cells)).word
+            print(f"{'':24}{verdict} here ({rows[0]['size']}, {rows[0]['hardware']}, {rows[0]['date']})")
 
 
 def compare() -> int:

@@ -1,6 +1,5 @@
 """Network in Network: the layer tables, mlpconv in NumPy, global average pooling against the dense heads."""
 
-from dataclasses import replace
 from typing import Any
 
 import jax

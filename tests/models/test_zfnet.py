@@ -1,7 +1,6 @@
 """ZFNet: the maps of Figure 3, and the forward pass in plain `jax.lax`."""
 
 import functools
-from dataclasses import replace
 from typing import Any
 
 import jax
