@@ -79,10 +79,10 @@ NOISE = {"mnist": "fake:28x28x1/10?examples=16", "cifar10": "fake:32x32x3/10?exa
 
 def changed(recipe: Recipe, changes: Mapping[str, Any] | None = None, **more: Any) -> Recipe:
     """The recipe with other fields; those that are dictionaries, such as `model_options`, are merged."""
-    merged = {
-        name: {**getattr(recipe, name), **value} if isinstance(value, dict) else value
-        for name, value in {**(changes or {}), **more}.items()
-    }
+    merged: dict[str, Any] = {}
+    for name, value in (*(changes or {}).items(), *more.items()):
+        before = merged.get(name, getattr(recipe, name))
+        merged[name] = {**before, **value} if isinstance(value, dict) else value
     return replace(recipe, **merged)
 
 

@@ -2,7 +2,7 @@
 
 import csv
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -45,11 +45,10 @@ from xxnet_jax.training.state import abstract_state
 TINY = Experiment(
     claim="two are better than one",
     source="Nobody, 2000, Table 0",
-    small=Recipe(
+    small=changed(
+        Recipe(validation_split=None, data="fake:32x32x1/10?examples=16"),
         model="lenet5",
         model_options={"convolutions": (2, 2), "dense": (4,), "names": ("C1", "S2", "C3", "S4", "F6", "output")},
-        data="fake:32x32x1/10?examples=16",
-        validation_split=None,
         batch_size=8,
         epochs=2,
         devices=1,
@@ -71,7 +70,7 @@ def row(cell: str, seed: int, **figures: Any) -> dict[str, Any]:
     return {"cell": cell, "seed": seed, "diverged": 0, **figures}
 
 
-def rows_of(cell: str, values: list[float | None], figure: str = "test_accuracy") -> list[dict[str, Any]]:
+def rows_of(cell: str, values: Sequence[float | None], figure: str = "test_accuracy") -> list[dict[str, Any]]:
     return [row(cell, seed, **{figure: value}) | {"diverged": int(value is None)} for seed, value in enumerate(values)]
 
 
@@ -89,6 +88,8 @@ def test_changes_are_merged():
         batch_size=7,
     )
     assert recipe.model_options == {"activation": "relu", "dropout_rate": 0.5}
+    twice = changed(recipe, {"model_options": {"dense": (3,)}}, model_options={"dropout_rate": 0.1})
+    assert twice.model_options == {"activation": "relu", "dropout_rate": 0.1, "dense": (3,)}
 
 
 def test_crossed_axes():
@@ -128,6 +129,8 @@ FIGURES = st.lists(st.floats(-1e3, 1e3), min_size=2, max_size=5)
 def test_statistics(values: list[float]):
     """Mean and deviation are NumPy's; a run that diverged is counted apart."""
     found = statistic([*rows_of("a", [*values, None])], "test_accuracy")
+    assert found.mean is not None
+    assert found.deviation is not None
     np.testing.assert_allclose(found.mean, np.mean(values), rtol=1e-9, atol=1e-9)
     np.testing.assert_allclose(found.deviation, np.std(values, ddof=1), rtol=1e-9, atol=1e-6)
     assert (found.runs, found.diverged) == (len(values) + 1, 1)
