@@ -10,7 +10,10 @@ from xxnet_jax.models.vgg import kernels
 WINDOWS = {
     "model": "vgg11_bn",
     "model_options": {"blocks": kernels("3", "3", "3 3", "3 3"), "head": "gap"},
-    **{"image_size": 24, "fit": "crop", "shorter_side": 32, "augmentation": "vgg"},
+    "image_size": 24,
+    "fit": "crop",
+    "shorter_side": 32,
+    "augmentation": "vgg",
 }
 SIDES = {"28": (28, 28), "38": (38, 38), "28 to 48": (28, 48)}
 
