@@ -7,10 +7,7 @@ back from the system took up to twice the time of a step.
 """
 
 import os
-import platform
-import shutil
 import statistics
-import subprocess
 import sys
 import threading
 import time
@@ -27,6 +24,7 @@ from rich.table import Table
 from xxnet_jax.training.run import versions
 
 sys.path.append(str(Path(__file__).parents[1]))  # for a script of this folder, what the scripts above share
+from provenance import cores, device_name, provenance
 from run_table import Row, RunTable
 
 OURS = "xxnet_jax"
@@ -144,14 +142,6 @@ def _mebibytes(process: psutil.Process) -> float:
     return getattr(memory, "pss", memory.rss) / 2**20
 
 
-def provenance() -> dict[str, str]:
-    """Today's date, and the commit of the files that were measured."""
-    words = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
-    found = subprocess.run(words, capture_output=True, text=True, check=False) if shutil.which("git") else None
-    commit = found.stdout.strip() if found is not None and found.returncode == 0 else "unknown"
-    return {"date": time.strftime("%Y-%m-%d"), "commit": commit}
-
-
 def rounded(value: float) -> float:
     """To four digits."""
     return float(f"{value:.4g}")
@@ -159,22 +149,13 @@ def rounded(value: float) -> float:
 
 def machine() -> dict[str, Any]:
     """What decides the figures: processor or device, cores that may be used, huge pages, versions."""
-    device = jax.devices()[0]
-    name = _processor() if device.platform == "cpu" else device.device_kind
     return {
-        "device": name,
-        "cores": len(os.sched_getaffinity(0)),
+        "device": device_name(),
+        "cores": cores(),
         "devices": jax.device_count(),
         "glibc_tunables": os.environ.get("GLIBC_TUNABLES", ""),
         **versions(),
     }
-
-
-def _processor() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.exists() else []
-    models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return models[0] if models else platform.processor() or platform.machine()
 
 
 def results(folder: Path, benchmark: str, settings: Mapping[str, Any], key: tuple[str, ...]) -> RunTable:

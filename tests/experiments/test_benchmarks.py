@@ -21,6 +21,7 @@ import metrics
 import numpy as np
 import operations
 import peers
+import provenance
 import psutil
 import pytest
 import report
@@ -68,7 +69,7 @@ def test_figures_of_another_machine_are_not_mixed(tmp_path, monkeypatch):
     """A folder with figures of another machine is refused, with what differs."""
     measuring.results(tmp_path, "train_step", {}, ("peer",)).add({"peer": "x", "ratio": 2.0})
     assert ("x",) in measuring.results(tmp_path, "train_step", {}, ("peer",))
-    monkeypatch.setattr(measuring, "_processor", lambda: "another one")
+    monkeypatch.setattr(provenance, "_processor", lambda: "another one")
     with pytest.raises(ConfigMismatch, match=r"device: .*another one"):
         measuring.results(tmp_path, "train_step", {}, ("peer",))
 

@@ -366,3 +366,25 @@ def test_initializers(initial_variables: Callable[[str], Any]):
             # The relative error of a deviation of n numbers is at most 1 / sqrt(2 n), less for bounded ones: 5 of it.
             np.testing.assert_allclose(kernel.std(), deviation, rtol=5 / np.sqrt(2 * kernel.size), err_msg=layer)
             np.testing.assert_array_equal(params[layer]["bias"], np.float32(bias))
+
+
+# ------------------------------------------------------------------------------------------- batch normalization
+
+
+@pytest.mark.parametrize(("activation", "inverse"), [("sigmoid", lambda y: np.log(y / (1 - y))), ("tanh", np.arctanh)])
+def test_batch_normalization_before_activations(activation: str, inverse: Callable[[np.ndarray], np.ndarray]):
+    """While training, what every activation gets has mean 0 and deviation 1 over batch and map; four layers have
+    a scale and a bias for each of their 6, 16, 120 and 84 features more."""
+    model = xx.create_model("lenet5", activation=activation, batch_norm=True)
+    images = jnp.asarray(np.random.default_rng(0).normal(0, 1, (16, 32, 32, 1)), jnp.float32)
+    variables = hasty(lambda key: model.init(key, images, train=False))(jax.random.key(0))
+    assert count_parameters(variables["params"]) == 61_706 + 2 * (6 + 16 + 120 + 84)
+    train: Any = hasty(lambda v: model.apply(v, images, train=True, mutable=True))
+    points = train(variables)[1]["intermediates"]["endpoints"]
+    for name in ("C1", "C3", "C5", "F6"):
+        inputs = inverse(np.asarray(points[name], np.float64))
+        axes = tuple(range(inputs.ndim - 1))
+        np.testing.assert_allclose(inputs.mean(axes), 0, atol=1e-3)  # float32, and the inverse near its ends
+        # less than 1 by the epsilon of 1e-3 that is added to variances of .002 and more
+        assert (inputs.std(axes) <= 1 + 1e-3).all()
+        assert (inputs.std(axes) > 0.8).all()

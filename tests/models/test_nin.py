@@ -1,6 +1,5 @@
 """Network in Network: the layer tables, mlpconv in NumPy, global average pooling against the dense heads."""
 
-from dataclasses import replace
 from typing import Any
 
 import jax
@@ -32,7 +31,7 @@ every_variant = pytest.mark.parametrize("name", NAMES)
 def small(name: str, **options: Any) -> Any:
     """The variant with a sixteenth of the features, 5 classes and a window of 2 pixels."""
     rows = xx.create_model(name).rows  # type: ignore[attr-defined]
-    narrow = tuple(replace(row, features=tuple(width // 16 for width in row.features)) for row in rows)
+    narrow = tuple(row._replace(features=tuple(width // 16 for width in row.features)) for row in rows)
     return xx.create_model(name, **{"rows": narrow, "num_classes": 5, "window": 2, **options})
 
 

@@ -1,7 +1,6 @@
 """ZFNet: the maps of Figure 3, and the forward pass in plain `jax.lax`."""
 
 import functools
-from dataclasses import replace
 from typing import Any
 
 import jax
@@ -66,14 +65,14 @@ def test_the_later_widths_are_alexnets():
     alexnet: Any = xx.create_model("alexnet")
     for name in NAMES:
         rows = xx.create_model(name).convolutions  # type: ignore[attr-defined]
-        assert rows[2:] == tuple(replace(row, groups=1) for row in alexnet.convolutions[2:])
+        assert rows[2:] == tuple(row._replace(groups=1) for row in alexnet.convolutions[2:])
         assert {row.groups for row in rows} == {1}
 
 
 def test_wider_layers_of_table_3():
     """The paper's 512, 1024 and 512 maps are a knob away."""
     rows = xx.create_model("zfnet").convolutions  # type: ignore[attr-defined]
-    wide = tuple(replace(row, features=width) for row, width in zip(rows[2:], (512, 1024, 512), strict=True))
+    wide = tuple(row._replace(features=width) for row, width in zip(rows[2:], (512, 1024, 512), strict=True))
     found = shapes("zfnet", 224, convolutions=rows[:2] + wide)
     assert [found[f"conv{n}"][-1] for n in (3, 4, 5)] == [512, 1024, 512]
     assert found["pool5"] == (6, 6, 512)

@@ -2,9 +2,14 @@
 
 import dataclasses
 import json
+from typing import Any
 
+import jax
+import jax.numpy as jnp
 import pytest
 
+from xxnet_jax.models import alexnet, create_model, googlenet, mobilenet, nin
+from xxnet_jax.models.vgg import kernels
 from xxnet_jax.optimizers import ScheduleConfig
 from xxnet_jax.training.recipe import Recipe, differences, recipe_from_json, varying
 
@@ -19,6 +24,32 @@ def test_a_recipe_survives_json():
         rate_factors={"^F6/": 0.1},
     )
     assert recipe_from_json(json.loads(json.dumps(dataclasses.asdict(recipe)))) == recipe
+
+
+@pytest.mark.parametrize(
+    ("model", "knobs"),
+    [
+        ("resnet20", {"depths": (1, 2, 1), "widths": (4, 8, 8), "stem_features": 4, "shortcut": None}),
+        ("vgg11_bn", {"blocks": kernels("3 3", "1"), "features_of_blocks": (4, 8), "head": "gap", "norm": None}),
+        ("nin_cifar10", {"rows": (nin.Row((4, 3), 5, padding=2, pool="max"), nin.Row((4,), 3, dropout=True))}),
+        ("alexnet.cifar10", {"convolutions": (alexnet.Convolution(8, 3, padding="SAME", pool=True),), "window": 15}),
+        ("googlenet.torchvision", {"stages": ((googlenet.Widths(1, 2, 3, 4, 5, 6),), (googlenet.Widths(*[2] * 6),))}),
+        ("mobilenet", {"blocks": (mobilenet.Block(4, 1), mobilenet.Block(8, 2))}),
+    ],
+)
+def test_tables_as_knobs_survive_json(model: str, knobs: dict[str, Any]):
+    """Rows of a table become plain tuples in a run's config.json, of which the same network is made."""
+    recipe = Recipe(model=model, model_options=knobs)
+    read = recipe_from_json(json.loads(json.dumps(dataclasses.asdict(recipe))))
+    assert differences(recipe, read) == []
+    images = jax.ShapeDtypeStruct((2, 32, 32, 3), jnp.float32)
+
+    def shapes(options: Any) -> Any:
+        network = create_model(model, **options)
+        return jax.eval_shape(lambda key, x: network.init_with_output(key, x, train=True), keys, images)
+
+    keys = {"params": jax.random.key(0), "dropout": jax.random.key(1)}
+    assert shapes(read.model_options) == shapes(knobs)
 
 
 def test_json_with_unknown_fields_is_refused():

@@ -35,7 +35,7 @@ As in VGG, the dense layers see every window of the last map of a larger image, 
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -61,8 +61,7 @@ from xxnet_jax.models.layers import (
 from xxnet_jax.models.registry import ModelInfo, Variants, register_variants
 
 
-@dataclass(frozen=True)
-class Convolution:
+class Convolution(NamedTuple):
     """A row of the table.
 
     Attributes:
@@ -178,7 +177,7 @@ class AlexNet(Network):
     initialization: str = "paper"
 
     def features(self, x: jax.Array, *, train: bool) -> Stages:
-        for number, row in enumerate(self.convolutions, start=1):
+        for number, row in enumerate(self.rows, start=1):
             yield f"conv{number}", (x := self.activate(self.convolution(f"conv{number}", row, x)))
             for step in self.order:
                 if step == "norm" and row.norm:
@@ -208,6 +207,11 @@ class AlexNet(Network):
         name = f"fc{len(self.convolutions) + len(self.dense) + 1}"
         scores = self.dense_layer(name, self.num_classes, size, x)
         yield name, scores if self.spatial else scores.mean(axis=(1, 2))
+
+    @property
+    def rows(self) -> tuple[Convolution, ...]:
+        """The rows of the table, also where they are plain tuples, as JSON has them."""
+        return tuple(Convolution(*row) for row in self.convolutions)
 
     def convolution(self, name: str, row: Convolution, x: jax.Array) -> jax.Array:
         fan_in = row.size**2 * x.shape[-1] // row.groups
@@ -245,7 +249,7 @@ class AlexNet(Network):
 
     def map_side(self, side: int) -> int:
         """Side of the last feature map for images of `side` pixels, 0 where one of the maps has none."""
-        for row in self.convolutions:
+        for row in self.rows:
             side = windows_along(side, row.size, row.stride, row.padding)
             if row.pool and "pool" in self.order and side:
                 side = windows_along(side, self.pool_window, 2, self.pool_padding)

@@ -196,7 +196,7 @@ class GoogLeNet(Network):
         for number, stage in enumerate(self.stages, start=3):
             for letter, widths in zip("abcdefghijklmnopqrstuvwxyz", stage, strict=False):
                 name = f"inception_{number}{letter}"
-                module = Inception(widths, self.unit, self.five, self.naive, self.project_first, name=name)
+                module = Inception(Widths(*widths), self.unit, self.five, self.naive, self.project_first, name=name)
                 yield self._name(name), (x := module(x, train=train))
                 self._auxiliary_head(name, x, train=train)
             if number < len(self.stages) + 2:

@@ -39,6 +39,7 @@ from xxnet_jax.models.layers import (
     Dtype,
     Initializer,
     Network,
+    Norm,
     Stages,
     avg_pool,
     dropout,
@@ -81,6 +82,7 @@ def lecun_uniform_1998(key: jax.Array, shape: tuple[int, ...], dtype: Dtype = jn
 ACTIVATIONS = {
     "tanh": nn.tanh,
     "relu": nn.relu,
+    "sigmoid": nn.sigmoid,
     "scaled_tanh": lambda a: 1.7159 * nn.tanh(a * (2 / 3)),
 }
 
@@ -146,7 +148,9 @@ class LeNet(Network):
         convolutions: maps of the 5x5 convolutions; the first two are followed by 2x2 subsampling.
         padding: of the convolutions; the SAME variants also pool with `pool_padding`.
         subsampling: "average", "max", or "trainable" as in 1998.
-        activation: "tanh", "relu", or "scaled_tanh".
+        activation: "tanh", "relu", "sigmoid", or "scaled_tanh".
+        batch_norm: batch normalization before each activation, with a momentum of .9 (the notes' comparison; Ioffe and
+            Szegedy, 2015, section 4.1, have it on dense layers). Its parameters are in `C1_bn` and so on.
         connection_table: C3 is connected by Table I; needs 6 and 16 maps.
         dense: units of the hidden dense layers, each followed by dropout while training.
         output: "linear", or "rbf" for negated squared distances to fixed codes (equation 7).
@@ -162,7 +166,8 @@ class LeNet(Network):
     padding: Literal["VALID", "SAME"] = "VALID"
     subsampling: Literal["average", "max", "trainable"] = "average"
     pool_padding: Literal["VALID", "SAME"] = "VALID"
-    activation: Literal["tanh", "relu", "scaled_tanh"] = "tanh"
+    activation: Literal["tanh", "relu", "sigmoid", "scaled_tanh"] = "tanh"
+    batch_norm: bool = False
     connection_table: bool = False
     dense: tuple[int, ...] = (84,)
     dropout_rate: float = 0.0
@@ -182,7 +187,7 @@ class LeNet(Network):
                 layer = TableConv(**self.dtypes, name=name)
             else:
                 layer = Conv(maps, (5, 5), padding=self.padding, kernel_init=self.conv_init, **self.dtypes, name=name)
-            yield name, (x := ACTIVATIONS[self.activation](layer(x)))
+            yield name, (x := self.activate(layer(x), name, train=train))
             if stage <= 2:
                 name = next(names)
                 yield name, (x := self.subsample(x, name))
@@ -192,7 +197,7 @@ class LeNet(Network):
         options: dict[str, Any] = {"kernel_init": self.dense_init, "bias_init": self.dense_bias, **self.dtypes}
         x = x.reshape(len(x), -1)
         for name, units in zip(hidden, self.dense, strict=True):
-            yield name, (x := ACTIVATIONS[self.activation](nn.Dense(units, **options, name=name)(x)))
+            yield name, (x := self.activate(nn.Dense(units, **options, name=name)(x), name, train=train))
             if self.dropout_rate:
                 x = dropout(x, self.dropout_rate, train=train)
         assert self.num_classes is not None
@@ -202,6 +207,11 @@ class LeNet(Network):
             yield last, -jnp.sum(difference**2, axis=-1)
         else:
             yield last, nn.Dense(self.num_classes, **options, name=last)(x)
+
+    def activate(self, x: jax.Array, name: str, *, train: bool) -> jax.Array:
+        if self.batch_norm:
+            x = Norm(momentum=0.9).layer(train=train, name=f"{name}_bn", **self.dtypes)(x)
+        return ACTIVATIONS[self.activation](x)
 
     def subsample(self, x: jax.Array, name: str) -> jax.Array:
         match self.subsampling:

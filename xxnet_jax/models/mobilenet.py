@@ -209,8 +209,8 @@ class MobileNet(Mobile):
     def smallest_input(self) -> int:
         def last_map(side: int) -> int:
             side = windows_along(side, 3, 2, "SAME")
-            for block in self.blocks:
-                side = windows_along(side + sum(_around(block.stride)[0]), 3, block.stride)
+            for _, stride in self.blocks:
+                side = windows_along(side + sum(_around(stride)[0]), 3, stride)
             return side
 
         return smallest_side(last_map)

@@ -25,8 +25,7 @@ Deviations: scores have the ReLU of every mlpconv layer, as in the authors' code
 have .01). CIFAR images are standardized one by one: the paper's contrast normalization without its whitening.
 """
 
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -91,8 +90,7 @@ class MLPConv(nn.Module):
         return x
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(NamedTuple):
     """A row of the table: an mlpconv layer and what follows it.
 
     Attributes:
@@ -155,7 +153,7 @@ class NIN(Network):
     initialization: str = "normal"
 
     def features(self, x: jax.Array, *, train: bool) -> Stages:
-        for number, row in enumerate(self.rows, start=1):
+        for number, row in enumerate(self.table, start=1):
             name = f"mlpconv{number}"
             layer = MLPConv(row.features, row.size, row.stride, row.padding, **self.options, name=name)
             yield name, (x := layer(x))
@@ -180,12 +178,17 @@ class NIN(Network):
         yield "logits", x if self.spatial else spatial_mean(x)
 
     @property
+    def table(self) -> tuple[Row, ...]:
+        """The rows, also where they are plain tuples, as JSON has them."""
+        return tuple(Row(*row) for row in self.rows)
+
+    @property
     def options(self) -> dict[str, Any]:
         return {"kernel_init": initializer(self.initialization, INITIALIZERS), **self.dtypes}
 
     def map_side(self, side: int) -> int:
         """Side of the last feature map for images of `side` pixels, 0 where one of the maps has none."""
-        for row in self.rows:
+        for row in self.table:
             side = windows_along(side, row.size, row.stride, row.padding)
             if row.pool is not None and side:
                 side = windows_along(side, 3, 2, "CEIL")

@@ -25,7 +25,7 @@ from typing import Any, Literal
 
 import flax.linen as nn
 import jax
-from flax.linen.initializers import glorot_uniform, he_normal, normal
+from flax.linen.initializers import glorot_uniform, he_normal, normal, truncated_normal
 
 from xxnet_jax.errors import InvalidArgument
 from xxnet_jax.models.layers import (
@@ -51,6 +51,8 @@ INITIALIZERS: dict[str, Initializer] = {
     "glorot_uniform": glorot_uniform(),  # Keras, TF-Slim; the paper's alternative
     "paper": normal(0.1),  # variance 1e-2, for configuration A
     "he_normal": he_normal(),
+    "normal": normal(0.01),  # AlexNet's
+    "truncated_normal": truncated_normal(0.1),  # the notes' TensorFlow chapters
     "uniform": keras_uniform,  # the notes' XXNet
 }
 

@@ -20,7 +20,8 @@ class Recipe:
 
     Attributes:
         model: registered name (list_models.py shows them all).
-        model_options: knobs of the network in place of its published values.
+        model_options: knobs of the network in place of its published values; in Python also None and tuples of
+            numbers and strings, also nested.
         data: URI of the dataset: digits, idx:FOLDER, tfds:NAME, folder:PATH, fake:28x28x1/10.
         data_dir: folder of prepared TFDS datasets; by default TFDS's own.
         download: let TFDS download and prepare a dataset that is not there.
@@ -283,7 +284,14 @@ def _from_json(cls: type, values: dict[str, Any]) -> Any:
     for name, value in values.items():
         if is_dataclass(hints[name]) and isinstance(hints[name], type):
             value = _from_json(hints[name], value)
-        elif isinstance(value, list):
-            value = tuple(value)
-        converted[name] = value
+        converted[name] = _tuples(value)
     return cls(**converted)
+
+
+def _tuples(value: Any) -> Any:
+    """With the tuples that JSON made lists of, also those in dictionaries."""
+    if isinstance(value, list):
+        return tuple(_tuples(each) for each in value)
+    if isinstance(value, dict):
+        return {name: _tuples(each) for name, each in value.items()}
+    return value
