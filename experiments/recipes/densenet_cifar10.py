@@ -24,7 +24,7 @@ from xxnet_jax.optimizers import ScheduleConfig
 
 NETWORKS = (
     *("densenet40_12", "densenet100_12", "densenet100_24"),
-    *("densenet_bc100_12", "densenet_bc250_24", "densenet_bc190_40"),
+    *("densenet_bc40_12", "densenet_bc100_12", "densenet_bc250_24", "densenet_bc190_40"),
 )
 PUBLISHED: Published = {
     "C10": {

@@ -46,6 +46,7 @@ PUBLISHED_PARAMETERS = {
     "densenet201.torchvision": (20_013_928, 20_242_984),
     "densenet264": (33_337_704, 33_736_232),  # the paper's table by arithmetic; 199,264 channels
     "densenet40_12": (1_019_722, 1_037_818),
+    "densenet_bc40_12": (176_122, 181_210),
     "densenet_bc100_12": (769_162, 793_150),
     "densenet_bc190_40": (25_624_430, 25_881_390),
     "densenet_bc250_24": (15_324_406, 15_582_382),

@@ -21,6 +21,7 @@ Table 1 and section 4.
     densenet40_12        16                  12   3x3 12           all          448
     densenet100_12       16                  32   3x3 12           all          1168
     densenet100_24       16                  32   3x3 24           all          2320
+    densenet_bc40_12     24                  6    1x1 48, 3x3 12   half         132
     densenet_bc100_12    24                  16   1x1 48, 3x3 12   half         342
     densenet_bc250_24    48                  41   1x1 96, 3x3 24   half         1734
     densenet_bc190_40    80                  31   1x1 160, 3x3 40  half         2190
@@ -315,6 +316,7 @@ VARIANTS: Variants = {
     "densenet40_12": (_cifar_facts(1_019_722, 18_096), _plain(12, 12)),
     "densenet100_12": (_cifar_facts(6_979_642, 117_216), _plain(32, 12)),
     "densenet100_24": (_cifar_facts(27_249_082, 231_264), _plain(32, 24)),
+    "densenet_bc40_12": (_cifar_facts(176_122, 5_088), _bc(6, 12)),
     "densenet_bc100_12": (_cifar_facts(769_162, 23_988), _bc(16, 12)),
     "densenet_bc250_24": (_cifar_facts(15_324_406, 257_976), _bc(41, 24)),
     "densenet_bc190_40": (_cifar_facts(25_624_430, 256_960), _bc(31, 40)),
