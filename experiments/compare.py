@@ -37,7 +37,7 @@ from paper_experiments import (
     statistic,
     words,
 )
-from provenance import hardware, provenance
+from provenance import hardware, provenance, public_name
 from run_table import Row, RunTable, markdown_table
 from script import finish, main
 
@@ -171,12 +171,6 @@ def differing(recipe: Recipe) -> str:
     default, own = asdict(Recipe()), asdict(recipe)
     apart = ("data", "data_dir", "begin_with", "seed")
     return json.dumps({key: own[key] for key in own if own[key] != default[key] and key not in apart})
-
-
-def public_name(uri: str) -> str:
-    """The kind of the source and the last part of its path."""
-    kind, _, body = uri.partition(":")
-    return f"{kind}:{Path(body).name}" if kind in ("folder", "idx", "tar") else uri
 
 
 def learning_curve(folder: RunFolder) -> list[list[float]]:

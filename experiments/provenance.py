@@ -36,6 +36,12 @@ def hardware() -> str:
     return f"{jax.device_count()} x {device_name()}"
 
 
+def public_name(uri: str) -> str:
+    """Of a dataset: the kind of the source, and the last part of its path."""
+    kind, _, body = uri.partition(":")
+    return f"{kind}:{Path(body).name}" if kind in ("folder", "idx", "tar") else uri
+
+
 def _processor() -> str:
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.exists() else []
