@@ -159,7 +159,7 @@ def test_losses_are_better_when_they_are_less():
 def test_another_figure_of_the_other_cell():
     results = {"a": [row("a", seed, low=seed / 100, high=1 + seed / 100) for seed in range(3)]}
     assert Better("a", "a", "high", "low")(results).word == "agrees"
-    assert "high: a 1.01" in Better("a", "a", "high", "low")(results).reason
+    assert Better("a", "a", "high", "low")(results).reason == "high 1.01 ± 0.01, low 0.01 ± 0.01"
 
 
 @pytest.mark.parametrize(
