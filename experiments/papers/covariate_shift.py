@@ -24,7 +24,7 @@ def wandering(run: Run) -> dict[str, float]:
         outputs = np.asarray(respond(run.load(step).variables, images)[1]["F6"], np.float64).clip(1e-7, 1 - 1e-7)
         percentiles.append(np.percentile(np.log(outputs / (1 - outputs)), (15, 50, 85), axis=0))
     low, _, high = np.mean(percentiles, axis=0)
-    return {"wandering": float(np.mean(np.std(percentiles, axis=0) / (high - low)))}
+    return {"wandering": float(np.std(percentiles, axis=0).mean() / (high - low).mean())}
 
 
 EXPERIMENT = Experiment(
