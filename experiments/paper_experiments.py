@@ -171,7 +171,7 @@ class Better:
     Attributes:
         first, second: cells.
         figure: of both; losses are better when they are less.
-        other: figure of the second cell, where it is another one.
+        other: figure of the second cell, where it is another one; then both are mostly the same cell.
         by: at least so much better; negative: worse by so much at most.
         less: less is better; by default for losses.
     """
@@ -188,10 +188,9 @@ class Better:
         first = statistic(results[self.first], self.figure)
         second = statistic(results[self.second], other)
         less = self.figure.endswith("loss") if self.less is None else self.less
-        names = (
-            f"{words(self.figure)}: {self.first} {shown(first, self.figure)}"
-            f", {words(other) + ' of ' if self.other else ''}{self.second} {shown(second, other)}"
-        )
+        cells = (self.first, self.second) if self.other is None else (words(self.figure), words(other))
+        names = f"{cells[0]} {shown(first, self.figure)}, {cells[1]} {shown(second, other)}"
+        names = names if self.other else f"{words(self.figure)}: {names}"
         if first.diverged or second.diverged:
             word: Word = "agrees" if not first.diverged else "disagrees" if not second.diverged else "undecided"
             return Finding(word, names)
