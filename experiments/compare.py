@@ -101,7 +101,8 @@ class Comparison:
     """Runs what is missing."""
 
     def __init__(self, name: str, experiment: Experiment, arguments: Arguments):
-        self.experiment, self.size, self.data = experiment, arguments.size, arguments.data
+        self.experiment, self.data = experiment, arguments.data
+        self.size: Size = arguments.size
         self.seeds = arguments.seeds or (1 if arguments.size == "smoke" else experiment.seeds)
         self.folder = arguments.out or Path("runs/papers") / f"{name}_{arguments.size}"
         config = {"experiment": name, "size": self.size, "data": self.data, "figures": list(experiment.figures)}
@@ -143,7 +144,7 @@ class Comparison:
 
     def recipe(self, cell: str, seed: int) -> Recipe:
         recipe = self.experiment.recipe(self.size, cell, seed, self.data)
-        if recipe.begin_with in self.experiment.cells:
+        if recipe.begin_with is not None and recipe.begin_with in self.experiment.cells:
             return replace(recipe, begin_with=str(self.run_folder(recipe.begin_with, seed)))
         return recipe
 

@@ -20,7 +20,14 @@ def distances(run: Run) -> dict[str, float]:
 
     def moved(transform, amount: float) -> dict[str, float]:
         found = invariance(
-            run.model, variables, images, labels, transform, [amount], list(layers.values()), inputs=run.config.inputs
+            run.model,
+            variables,
+            images,
+            labels.tolist(),
+            transform,
+            [amount],
+            list(layers.values()),
+            inputs=run.config.inputs,
         )
         return {layer: float(found.distances[name].mean()) for layer, name in layers.items()}
 
