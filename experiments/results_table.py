@@ -7,6 +7,7 @@ docs/results (--folder) keeps a row for each network, dataset and machine in res
 there as far as it has come, and marked. Call it on the machine of the run: hardware and commit are those of now.
 """
 
+import statistics
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -33,8 +34,9 @@ HEAD = """# Results
 
 Made by `python experiments/results_table.py` from `results/results.csv`. Each row is one run: "steps" are those made,
 of those that the recipe has; test is the accuracy of the best checkpoint on the whole test split, in percent;
-"published" is what the paper reports for the whole training (the protocol in brackets). A run that is cut short, as
-most here are that ran on a CPU, is no reproduction: it shows that the recipe learns, and how fast it runs.
+"published" is what the paper reports for the whole training (the protocol in brackets); images/s is the median of
+what the run logged, on a machine that may have had other work. A run that is cut short, as most here are that ran on
+a CPU, is no reproduction: it shows that the recipe learns, and how fast it runs.
 
 """
 
@@ -97,7 +99,7 @@ def row_of(name: str, folder: str) -> Row:
         "validation_accuracy": state["best_accuracy"],
         "train_loss": state["train_loss"],
         "parameters": count_parameters(Run(Path(folder)).template().params),
-        "images_per_second": rates[-1] if rates else None,
+        "images_per_second": statistics.median(rates) if rates else None,
         "published": published(of_network).replace(f"{compared.recipe.model} ", ""),
         "hardware": hardware(),
         **provenance(),
