@@ -2,7 +2,6 @@
 
 import functools
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import flax.linen as nn
@@ -100,7 +99,7 @@ def narrow(name: str, **options: Any) -> Any:
     """The variant of AlexNet or ZFNet with a sixteenth of the maps, 8 and 10 hidden units, 5 classes and a window of 2
     pixels."""
     rows = xx.create_model(name).convolutions  # type: ignore[attr-defined]
-    fewer = tuple(replace(row, features=row.features // 16) for row in rows)
+    fewer = tuple(row._replace(features=row.features // 16) for row in rows)
     defaults = {"convolutions": fewer, "dense": (8, 10), "window": 2, "num_classes": 5}
     return xx.create_model(name, **{**defaults, **options})
 
