@@ -441,7 +441,7 @@ def test_experiments_are_well_formed(name: str):
         assert len(set(recipes)) == len(recipes)
 
 
-@pytest.mark.slow
+@pytest.mark.full_size
 @pytest.mark.parametrize("name", experiment_names())
 def test_networks_of_all_cells(name: str):
     """Every cell's network, small and full, takes the images that its recipe gives it."""
@@ -478,7 +478,7 @@ def hasty() -> Iterator[None]:
     jax.config.update("jax_disable_most_optimizations", before)
 
 
-@pytest.mark.slow
+@pytest.mark.full_size
 @pytest.mark.parametrize("name", experiment_names())
 def test_smoke(name: str, call, hasty: None, tmp_path: Path):
     """Each experiment runs: a few steps of its first cells, its measurements, table, verdict and plot."""
