@@ -108,11 +108,11 @@ def in_haste() -> Iterator[None]:
 
 
 def marks(name: str) -> tuple[pytest.MarkDecorator, ...]:
-    """Networks for photographs take a minute or two each to compile, and are not in CI."""
+    """Networks for photographs, and NASNet, take a minute or two each to compile, and are not in CI."""
     if name in QUICK:
         return ()
-    photographs = name.endswith(("_imagenet", "inception_v3"))
-    return (pytest.mark.full_size if photographs else pytest.mark.slow,)
+    large = name.endswith(("_imagenet", "inception_v3")) or name.startswith("nasnet")
+    return (pytest.mark.full_size if large else pytest.mark.slow,)
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=marks(name)) for name in RECIPES])
