@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as arrays
 from scipy.special import log_softmax
 from sklearn.metrics import log_loss
 
-from xxnet_jax.losses import Outputs, classification_loss, cross_entropy, l2_penalty, squared_error
+from xxnet_jax.losses import Outputs, classification_loss, cross_entropy, l2_penalty, smooth_l1, squared_error
 
 BATCH, CLASSES = 6, 5
 random = np.random.default_rng(0)
@@ -288,3 +288,14 @@ def test_bad_loss_names():
         classification_loss("crossentropy")
     with pytest.raises(ValueError, match=r"smoothing.*squared_error"):
         classification_loss("squared_error", label_smoothing=0.1)
+
+
+def test_smooth_l1_is_huber_with_slope_one():
+    """Half the square near 0, a line beyond; against a sum in float64, and with gradients of at most 1."""
+    random = np.random.default_rng(0)
+    predictions, targets = (random.normal(size=(20, 4)).astype(np.float32) * 2 for _ in range(2))
+    difference = np.abs(predictions.astype(np.float64) - targets)
+    expected = np.where(difference < 1, difference**2 / 2, difference - 0.5).sum(-1)
+    np.testing.assert_allclose(smooth_l1(predictions, targets), expected, rtol=1e-5)
+    gradient = jax.grad(lambda x: smooth_l1(x, targets).sum())(predictions)
+    np.testing.assert_allclose(gradient, np.clip(predictions - targets, -1, 1), atol=1e-6)

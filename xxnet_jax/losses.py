@@ -76,6 +76,19 @@ def squared_error(predictions: jax.Array, labels: jax.Array) -> jax.Array:
     return jnp.mean(jnp.square(difference), axis=-1)
 
 
+def smooth_l1(predictions: jax.Array, targets: jax.Array) -> jax.Array:
+    """Sum over the last axis of d^2 / 2 where |d| < 1 and |d| - 1/2 elsewhere, d = prediction - target, float32 [...]
+    (Girshick, Fast R-CNN, 2015, equation 3).
+
+    Args:
+        predictions: [..., n].
+        targets: of the same shape.
+    """
+    chex.assert_equal_shape((predictions, targets))
+    distance = jnp.abs(at_least_float32(predictions) - at_least_float32(targets))
+    return jnp.sum(jnp.where(distance < 1, jnp.square(distance) / 2, distance - 0.5), -1)
+
+
 def giou_loss(predicted: jax.Array, target: jax.Array) -> jax.Array:
     """1 - generalized IoU of pairs of boxes, float32 [...], in [0, 2] (Rezatofighi et al., 2019, algorithm 2).
 

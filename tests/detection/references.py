@@ -142,3 +142,71 @@ def roi_align(
                         x = x1 + steps[1] * (j + (b + 0.5) / counts[1])
                         out[n, i, j] += _interpolated(features, y, x) / (counts[0] * counts[1])
     return out
+
+
+# --- Faster R-CNN ----------------------------------------------------------------------------------------------------
+
+
+def drawn(draw: np.ndarray, candidates: list[int], count: int) -> list[int]:
+    """Those of the candidates with the largest numbers, at most `count`."""
+    return sorted(candidates, key=lambda i: -draw[i])[: max(count, 0)]
+
+
+def assign_anchors(
+    anchors: np.ndarray, usable: np.ndarray, objects: np.ndarray, positive: float, negative: float
+) -> list[int]:
+    """Anchor by anchor: background, then each object's best, then all that overlap enough."""
+    labels = [-1] * len(anchors)
+    overlap = {
+        (i, j): float(iou(anchors[i], objects[j]))
+        for i in range(len(anchors))
+        if usable[i]
+        for j in range(len(objects))
+    }
+    for i in range(len(anchors)):
+        if usable[i]:
+            most = max((overlap[i, j] for j in range(len(objects))), default=0.0)
+            labels[i] = 1 if most >= positive else 0 if most < negative else -1
+    for j in range(len(objects)):
+        most = max((overlap[i, j] for i in range(len(anchors)) if usable[i]), default=0.0)
+        for i in range(len(anchors)):
+            if usable[i] and most > 0 and overlap[i, j] == most:
+                labels[i] = 1
+    return labels
+
+
+def propose(
+    boxes: np.ndarray,
+    scores: np.ndarray,
+    window: np.ndarray,
+    min_size: float,
+    before: int,
+    after: int,
+    threshold: float,
+) -> np.ndarray:
+    """Cut off, leave out, sort, suppress."""
+    left, top, right, bottom = window
+    found = []
+    for box, score in zip(boxes, scores, strict=True):
+        x1, x2 = (min(max(x, left), right) for x in box[[0, 2]])
+        y1, y2 = (min(max(y, top), bottom) for y in box[[1, 3]])
+        if x2 - x1 >= min_size and y2 - y1 >= min_size:
+            found.append((score, x1, y1, x2, y2))
+    found = sorted(found, key=lambda row: -row[0])[:before]
+    table = np.array(found).reshape(-1, 5)
+    return table[nms(table[:, 1:], table[:, 0], threshold)[:after], 1:]
+
+
+def encode(box: np.ndarray, anchor: np.ndarray) -> np.ndarray:
+    """What moves an anchor to a box."""
+    (w, h), (w_a, h_a) = box[2:] - box[:2], anchor[2:] - anchor[:2]
+    x, y = (box[:2] + box[2:]) / 2 - (anchor[:2] + anchor[2:]) / 2
+    return np.array([x / w_a, y / h_a, math.log(w / w_a), math.log(h / h_a)])
+
+
+def log_softmax(logits: np.ndarray) -> np.ndarray:
+    return logits - logits.max() - math.log(np.exp(logits - logits.max()).sum())
+
+
+def smooth_l1(difference: np.ndarray) -> float:
+    return sum(d * d / 2 if abs(d) < 1 else abs(d) - 0.5 for d in difference)
