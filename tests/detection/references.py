@@ -1,6 +1,8 @@
 """The operations of detection in NumPy, float64, with loops: transcribed from their definitions, for the tests."""
 
 import math
+from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
@@ -147,9 +149,9 @@ def roi_align(
 # --- Faster R-CNN ----------------------------------------------------------------------------------------------------
 
 
-def drawn(draw: np.ndarray, candidates: list[int], count: int) -> list[int]:
+def drawn(draw: np.ndarray, candidates: Iterable[Any], count: int) -> list[int]:
     """Those of the candidates with the largest numbers, at most `count`."""
-    return sorted(candidates, key=lambda i: -draw[i])[: max(count, 0)]
+    return sorted(map(int, candidates), key=lambda i: -draw[i])[: max(count, 0)]
 
 
 def assign_anchors(

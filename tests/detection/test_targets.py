@@ -54,7 +54,7 @@ def test_a_choice_at_random(seed, number, count):
     key = jax.random.key(seed)
     chosen = np.flatnonzero(jitted(chosen_at_random)(key, candidates, count))
     draw = np.asarray(jax.random.uniform(key, (40,)))
-    assert set(chosen) == set(references.drawn(draw, list(np.flatnonzero(candidates)), count))
+    assert set(chosen) == set(references.drawn(draw, np.flatnonzero(candidates), count))
     assert len(chosen) == min(number, count)
 
 
@@ -87,7 +87,7 @@ def test_anchors_without_objects_are_background():
     usable = np.arange(len(ANCHORS)) % 3 > 0
     for objects in (np.zeros((0, 4)), np.zeros((2, 4)), np.array([[20, 20, 20, 60]])):
         present = np.full(len(objects), len(objects) == 1)
-        labels, _ = assign_anchors(ANCHORS, usable, objects.astype(np.float32), present)
+        labels, _ = assign_anchors(*map(jnp.asarray, (ANCHORS, usable, objects.astype(np.float32), present)))
         assert labels.tolist() == np.where(usable, 0, -1).tolist()
 
 
@@ -100,8 +100,8 @@ def test_a_sample_of_anchors(seed, objects, background):
     key = jax.random.key(seed)
     sampled = np.asarray(jitted(sample_anchors, count=40)(key, labels))
     of_objects, of_background = (np.asarray(jax.random.uniform(each, (250,))) for each in jax.random.split(key))
-    first = references.drawn(of_objects, list(np.flatnonzero(labels == 1)), 20)
-    second = references.drawn(of_background, list(np.flatnonzero(labels == 0)), 40 - len(first))
+    first = references.drawn(of_objects, np.flatnonzero(labels == 1), 20)
+    second = references.drawn(of_background, np.flatnonzero(labels == 0), 40 - len(first))
     assert set(np.flatnonzero(sampled == 1)) == set(first)
     assert set(np.flatnonzero(sampled == 0)) == set(second)
 
@@ -121,7 +121,7 @@ def test_anchor_losses_are_equation_1(seed):
             boxes += references.smooth_l1(deltas[i].astype(np.float64) - targets[i])
     losses = jitted(anchor_losses, locations=35)
     found = losses(logits, deltas, labels, targets)
-    np.testing.assert_allclose(found, (classes / max(1, (labels >= 0).sum()), boxes / 35), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(found, [float(classes) / max(1, (labels >= 0).sum()), boxes / 35], rtol=1e-5, atol=1e-6)
     logits[labels < 0] = deltas[labels < 1] = np.nan
     np.testing.assert_allclose(losses(logits, deltas, labels, targets), found)
 
@@ -207,7 +207,7 @@ def test_region_losses(seed):
         if label > 0:
             boxes += references.smooth_l1(deltas[i, label - 1].astype(np.float64) - targets[i])
     found = jitted(region_losses)(logits, deltas, labels, targets)
-    np.testing.assert_allclose(found, (classes / max(count, 1), boxes / max(count, 1)), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(found, [float(classes) / max(count, 1), boxes / max(count, 1)], rtol=1e-5, atol=1e-6)
 
 
 def test_windows_within_a_canvas():

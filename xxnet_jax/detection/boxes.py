@@ -111,13 +111,13 @@ def valid_boxes(boxes: Array, *, min_size: float = 0.0, min_area: float = 0.0, i
     return large & xp.isfinite(xywh).all(-1)
 
 
-def inside_image(boxes: Array, height: float, width: float, *, border: float = 0.0, inclusive: bool = False) -> Array:
+def inside_image(boxes: Array, height: Array, width: Array, *, border: float = 0.0, inclusive: bool = False) -> Array:
     """Which boxes lie in an image and a border around it, bool [...]; Faster R-CNN trains on such anchors alone.
 
     Args:
         boxes: [..., 4].
-        height: of the image.
-        width: of the image.
+        height: of the image, a number.
+        width: of the image, a number.
         border: by how much a box may reach out.
         inclusive: the last pixel is width - 1, not width.
     """
