@@ -120,9 +120,11 @@ def peak_memory(process: int, run: Run, every: float = 0.05) -> float:
 
     def look() -> None:
         nonlocal highest
-        while not done.wait(every):
+        ended = False
+        while not ended:  # once at least, however short the call is
             root = psutil.Process(process)
             highest = max(highest, sum(map(_mebibytes, [root, *root.children(recursive=True)])))
+            ended = done.wait(every)
 
     looking = threading.Thread(target=look)
     looking.start()
