@@ -50,6 +50,15 @@ CIFAR10 = Recipe(
     epochs=6,
     keep_last=1,
 )
+# Of half the width, and images of half the size.
+SMALL_RESNET = replace(
+    CIFAR10,
+    image_size=16,
+    model_options={"widths": (8, 16, 32), "stem_features": 8},
+    optimizer="momentum",
+    learning_rate=0.05,
+    epochs=4,
+)
 # All of CIFAR-10, where a paper's own recipe is for ImageNet.
 FULL_CIFAR10 = Recipe(
     data="tfds:cifar10",

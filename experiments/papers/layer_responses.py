@@ -4,7 +4,7 @@ Small: 4 networks x 3 seeds of half the width, 4 epochs of 5,000 images at 16x16
 layers.
 """
 
-from paper_experiments import CIFAR10, Better, Experiment, changed, crossed, models, options
+from paper_experiments import SMALL_RESNET, Better, Experiment, changed, crossed, models, options
 from recipes.resnet20_cifar10 import RECIPE
 
 from xxnet_jax.training import Run
@@ -20,15 +20,7 @@ def spread(run: Run) -> dict[str, float]:
 EXPERIMENT = Experiment(
     claim="residual networks have smaller responses than plain ones, and deeper ones smaller than shallow ones",
     source="He, Zhang, Ren, Sun, Deep Residual Learning for Image Recognition, 2015, Figure 7",
-    small=changed(
-        CIFAR10,
-        image_size=16,
-        model_options={"widths": (8, 16, 32), "stem_features": 8},
-        optimizer="momentum",
-        learning_rate=0.05,
-        epochs=4,
-        metrics=("response_spread",),
-    ),
+    small=changed(SMALL_RESNET, metrics=("response_spread",)),
     full=changed(RECIPE, metrics=("response_spread",)),
     cells=crossed(models("plain20", "resnet20"), options(depths=((1, 1, 1), (3, 3, 3)))),
     expected=(

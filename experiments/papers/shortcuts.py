@@ -3,21 +3,13 @@
 Small: 3 networks x 3 seeds of half the width, 4 epochs of 5,000 images at 16x16. Full: 64,000 steps each.
 """
 
-from paper_experiments import CIFAR10, Experiment, changed, in_order, options
+from paper_experiments import SMALL_RESNET, Experiment, changed, in_order, options
 from recipes.resnet20_cifar10 import RECIPE
 
 EXPERIMENT = Experiment(
     claim="B is slightly better than A, and C slightly better than B",
     source="He, Zhang, Ren, Sun, Deep Residual Learning for Image Recognition, 2015, Table 3 (ResNet-34 on ImageNet)",
-    small=changed(
-        CIFAR10,
-        model="resnet20",
-        image_size=16,
-        model_options={"widths": (8, 16, 32), "stem_features": 8},
-        optimizer="momentum",
-        learning_rate=0.05,
-        epochs=4,
-    ),
+    small=changed(SMALL_RESNET, model="resnet20"),
     full=RECIPE,
     cells=options(shortcut=("A", "B", "C")),
     expected=in_order("shortcut C", "shortcut B", "shortcut A"),
