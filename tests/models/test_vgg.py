@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.stats
 import zoo
 from zoo import abstract_params, parameters_by_module, shapes
 
@@ -153,6 +154,8 @@ def test_initializations_by_name(name: str):
         "glorot_uniform": (2 / (fan_in + fan_out)) ** 0.5,
         "paper": 0.1,  # variance 1e-2
         "he_normal": (2 / fan_in) ** 0.5,
+        "normal": 0.01,
+        "truncated_normal": 0.1 * scipy.stats.truncnorm(-2, 2).std(),
         "uniform": 0.1 / 12**0.5,
     }[name]
     np.testing.assert_allclose(np.std(kernel), spread, rtol=0.05)  # of 4,000 weights
