@@ -1,4 +1,7 @@
-"""Detection: operations on boxes of fixed shapes, with masks, that compile; and where objects may be."""
+"""Detection: operations on boxes of fixed shapes, with masks, that compile; where objects may be; detectors.
+
+Training and using a detector is in `xxnet_jax.detection.runs`.
+"""
 
 from xxnet_jax.detection.anchors import YOLO_V2_ANCHORS, generate_anchors, tile_anchors
 from xxnet_jax.detection.boxes import (
@@ -10,6 +13,7 @@ from xxnet_jax.detection.boxes import (
     iou_matrix,
     valid_boxes,
 )
+from xxnet_jax.detection.faster_rcnn import FasterRCNN, FasterRCNNSettings, create_faster_rcnn, faster_rcnn_loss
 from xxnet_jax.detection.grouping import SearchSettings, graph_segmentation, selective_search
 from xxnet_jax.detection.nms import batched_nms, gradient_nms, nms, soft_nms, zero_suppressed
 from xxnet_jax.detection.proposals import TextRegions, image_pyramid, sliding_windows, text_regions
@@ -17,12 +21,16 @@ from xxnet_jax.detection.roi import roi_align, roi_pool, spatial_pyramid_pool, w
 
 __all__ = [
     "YOLO_V2_ANCHORS",
+    "FasterRCNN",
+    "FasterRCNNSettings",
     "SearchSettings",
     "TextRegions",
     "batched_nms",
     "clip_boxes",
+    "create_faster_rcnn",
     "decode_boxes",
     "encode_boxes",
+    "faster_rcnn_loss",
     "generate_anchors",
     "giou_matrix",
     "gradient_nms",

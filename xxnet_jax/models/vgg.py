@@ -34,6 +34,7 @@ from xxnet_jax.models.layers import (
     Initializer,
     Network,
     Norm,
+    PoolPadding,
     Stages,
     adaptive_avg_pool,
     dropout,
@@ -79,6 +80,7 @@ class VGG(Network):
         dense: units of the hidden dense layers.
         window: side of the feature map that the first dense layer sees.
         adaptive_pool: pool any feature map to `window` x `window` pixels first.
+        pool_padding: "CEIL" keeps the last row and column of a map of odd size, as Caffe does.
         spatial: return the scores of all windows, [batch, rows, columns, num_classes], not their mean.
         dropout_rate: after each hidden dense layer.
         initialization: a name of `INITIALIZERS`.
@@ -96,6 +98,7 @@ class VGG(Network):
     dense: tuple[int, ...] = (4096, 4096)
     window: int = 7
     adaptive_pool: bool = False
+    pool_padding: PoolPadding = "VALID"
     spatial: bool = False
     dropout_rate: float = 0.5
     initialization: str = "glorot_uniform"
@@ -116,7 +119,7 @@ class VGG(Network):
                 yield self._name(f"block{block}_conv{number}"), (x := unit(x, train=train))
                 if self.lrn and (block, number) == (1, 1):
                     yield "block1_lrn", (x := local_response_norm(x, radius=2, bias=2.0, alpha=1e-4, beta=0.75))
-            yield self._name(f"block{block}_pool"), (x := max_pool(x, 2))
+            yield self._name(f"block{block}_pool"), (x := max_pool(x, 2, padding=self.pool_padding))
 
     def classifier(self, x: jax.Array, *, train: bool) -> Stages:
         if self.head == "gap":
