@@ -5,8 +5,9 @@ import importlib
 import os
 import pkgutil
 import platform
+import re
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -14,6 +15,7 @@ from typing import Any, TypeVar
 
 import jax
 import recipes
+import tyro
 from jax.experimental.compilation_cache.compilation_cache import reset_cache
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
@@ -25,6 +27,10 @@ from xxnet_jax.training import LoopResult, Recipe, Run
 from xxnet_jax.training.processes import is_writer
 
 Batch = TypeVar("Batch")
+AnyArguments = TypeVar("AnyArguments")
+
+# What a recipe has by name, and a command adds to.
+RECIPE_OPTIONS = ("model_options", "optimizer_options", "augmentation_options", "rate_factors")
 
 
 def main(function: Callable[[], int | None]) -> None:
@@ -66,30 +72,69 @@ def compilation_cache(folder: Path) -> Iterator[None]:
         reset_cache()
 
 
-def recipe_names() -> list[str]:
-    """The files of `experiments/recipes`."""
-    return sorted(module.name for module in pkgutil.iter_modules(recipes.__path__))
+def recipe_names(package: ModuleType = recipes) -> list[str]:
+    """The files of `experiments/recipes`, or of another folder of recipes."""
+    return sorted(module.name for module in pkgutil.iter_modules(package.__path__))
 
 
-def recipe_module(name: str) -> ModuleType:
+def recipe_module(name: str, package: ModuleType = recipes) -> ModuleType:
     """The file of a recipe, with `RECIPE` and, for that of a paper, `NETWORKS` and `PUBLISHED`.
 
     Raises:
         ValueError: unknown name.
     """
-    if name not in recipe_names():
-        raise UnknownName("recipe", name, recipe_names())
-    return importlib.import_module(f"recipes.{name}")
+    if name not in recipe_names(package):
+        raise UnknownName("recipe", name, recipe_names(package))
+    return importlib.import_module(f"{package.__name__}.{name}")
 
 
-def load_recipe(name: str) -> tuple[Recipe, str]:
+def load_recipe(name: str, package: ModuleType = recipes) -> tuple[Any, str]:
     """A recipe and its docstring.
 
     Raises:
         ValueError: unknown name.
     """
-    module = recipe_module(name)
+    module = recipe_module(name, package)
     return module.RECIPE, module.__doc__ or ""
+
+
+def recipe_arguments(
+    kind: Callable[[Any], AnyArguments], words: Sequence[str], default_name: str, package: ModuleType = recipes
+) -> tuple[str, AnyArguments]:
+    """Name of a recipe and what a command says: its first word may be the recipe, its options change it.
+
+    Where the command takes another optimizer, rate and options of the recipe's are left out unless the command says
+    them: they were meant for the recipe's optimizer.
+
+    Args:
+        kind: a dataclass whose first field is `recipe`.
+        words: of the command.
+        default_name: the recipe where none is named.
+        package: the folder of recipes.
+
+    Raises:
+        ValueError: unknown recipe.
+    """
+    name = default_name if not words or words[0].startswith("-") else words[0]
+    options = [*words[1:]] if words[:1] == [name] else [*words]
+    default, about = load_recipe(name, package)
+    own: dict[str, Any] = {name: value for name in RECIPE_OPTIONS if (value := getattr(default, name))}
+    arguments: Any = tyro.cli(
+        kind,  # pyright: ignore[reportArgumentType]
+        prog=f"{Path(sys.argv[0]).name} {name}",
+        description=f"{about}\nOptions of the recipe: {own or 'none'}.\nRecipes: {', '.join(recipe_names(package))}.",
+        args=options,
+        # From options that there are, tyro would take no others.
+        default=kind(replace(default, **{key: {} for key in own})),
+    )
+    recipe = arguments.recipe
+    if recipe.optimizer != default.optimizer:
+        own.pop("optimizer_options", None)
+        if not any(re.match("--learning[-_]rate(=|$)", word) for word in options):
+            recipe = replace(recipe, learning_rate=None)
+    # What the command says comes first: of the factors of the rate, the first that matches counts.
+    recipe = replace(recipe, **{name: {**(given := getattr(recipe, name)), **own[name], **given} for name in own})
+    return name, replace(arguments, recipe=recipe)
 
 
 # Classes of the datasets that recipes name; of others, the network's published number is taken.
@@ -137,9 +182,10 @@ def finish(result: dict[str, Any] | LoopResult, workdir: Path) -> int:
         return 128 + result.interrupted.value
     if not is_writer():
         return 0
-    for key in ("validation/accuracy", "test/accuracy"):
-        if key in result:
-            print(f"{key:20} {result[key]:.4f}")
+    for figure in ("accuracy", "mAP"):
+        for key in (f"validation/{figure}", f"test/{figure}"):
+            if key in result:
+                print(f"{key:20} {result[key]:.4f}")
     print(
         f"best checkpoint: step {result['best_step']} of {result['step']}; {result['seconds']:.0f} s of training, "
         f"{result['examples_per_second']:,.0f} examples/s; {workdir}/report.json, curves.png"

@@ -12,20 +12,18 @@ report.json. The same command again resumes a run that was interrupted.
 import huge_pages  # noqa: F401  before what takes long: it may start Python anew
 
 # isort: split
-import re
 import sys
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import tyro
-from script import finish, load_recipe, main, recipe_names, with_source
+from script import finish, main, recipe_arguments, with_source
 
 from xxnet_jax.training import Recipe, run
 from xxnet_jax.training.processes import Processes
 
 DEFAULT_RECIPE = "lenet5_digits"
-OPTIONS = ("model_options", "optimizer_options", "augmentation_options", "rate_factors")
 
 
 @dataclass(frozen=True)
@@ -51,28 +49,9 @@ class Arguments:
 
 
 def train() -> int:
-    words = sys.argv[1:]
-    name = words.pop(0) if words and not words[0].startswith("-") else DEFAULT_RECIPE
-    default, about = load_recipe(name)
-    own: dict[str, Any] = {name: value for name in OPTIONS if (value := getattr(default, name))}
-    arguments = tyro.cli(
-        Arguments,
-        prog=f"train.py {name}",
-        description=f"{about}\nOptions of the recipe: {own or 'none'}.\nRecipes: {', '.join(recipe_names())}.",
-        args=words,
-        # From options that there are, tyro would take no others.
-        default=Arguments(replace(default, **{key: {} for key in own})),
-    )
+    name, arguments = recipe_arguments(Arguments, sys.argv[1:], DEFAULT_RECIPE)
     arguments.many.join()
-    recipe = arguments.recipe
-    if recipe.optimizer != default.optimizer:  # the recipe's values were meant for the recipe's optimizer
-        own.pop("optimizer_options", None)
-        if not any(re.match("--learning[-_]rate(=|$)", word) for word in words):
-            recipe = replace(recipe, learning_rate=None)
-    # What the command says comes first: of the factors of the rate, the first that matches counts.
-    recipe = replace(recipe, **{name: {**(given := getattr(recipe, name)), **own[name], **given} for name in own})
-    if arguments.source is not None:
-        recipe = with_source(recipe, arguments.source)
+    recipe = arguments.recipe if arguments.source is None else with_source(arguments.recipe, arguments.source)
     workdir = arguments.workdir or Path("runs") / name
     result = run(recipe, workdir, quiet=arguments.quiet, profile=arguments.profile)
     return finish(result, workdir)

@@ -54,15 +54,18 @@ class RunConfig:
 
     def to_json(self) -> str:
         """All but the statistics, which have a file of their own."""
-        values = asdict(replace(self, statistics=None))
+        values = {"task": self.recipe.task, **asdict(replace(self, statistics=None))}
         del values["statistics"]
         return json.dumps(values, indent=2) + "\n"
 
     @classmethod
-    def from_json(cls, text: str) -> "RunConfig":
+    def from_json(cls, text: str, kind: type[Recipe] = Recipe) -> "RunConfig":
         values = json.loads(text)
+        task = values.get("task", Recipe.task)
+        if task != kind.task:
+            raise ConfigMismatch(f"it is a run of {task}, where one of {kind.task} was expected")
         return cls(
-            recipe=recipe_from_json(values["recipe"]),
+            recipe=recipe_from_json(values["recipe"], kind),
             image_format=ImageFormat(**values["image_format"]),
             source_size=tuple(values["source_size"]) if values["source_size"] else None,
             preprocessing=values["preprocessing"],
@@ -71,10 +74,16 @@ class RunConfig:
 
 
 class RunFolder:
-    """Paths and files of a run."""
+    """Paths and files of a run.
 
-    def __init__(self, path: Path):
+    Args:
+        path: of the folder.
+        kind: of its recipe.
+    """
+
+    def __init__(self, path: Path, kind: type[Recipe] = Recipe):
         self.path = path
+        self.kind = kind
 
     @property
     def metrics(self) -> Path:
@@ -123,13 +132,15 @@ class RunFolder:
 
         Raises:
             FileNotFoundError: there is no run here.
-            ValueError: config.json cannot be read.
+            ValueError: config.json cannot be read, or is that of a run for something else.
         """
         path = self.path / "config.json"
         if not path.is_file():
             raise MissingData(f"no run in {self.path}: {path.name} is missing")
         try:
-            config = RunConfig.from_json(path.read_text(encoding="utf-8"))
+            config = RunConfig.from_json(path.read_text(encoding="utf-8"), self.kind)
+        except ConfigMismatch as error:
+            raise ConfigMismatch(f"cannot use {path}: {error}") from error
         except (KeyError, TypeError, ValueError) as error:
             raise CorruptData(f"cannot read {path}: {error}") from error
         if config.preprocessing in FITTED:

@@ -15,6 +15,8 @@ from xxnet_jax.errors import CannotWrite
 from xxnet_jax.files import read_json_lines, write_atomically
 from xxnet_jax.losses import Metrics
 
+SHOWN = ("loss", "accuracy", "mAP")  # of the metrics, in a line for people
+
 
 class MeanWindow:
     """Means of metrics over steps or batches.
@@ -172,9 +174,7 @@ class Progress:
 
 def _format(means: dict[str, float]) -> str:
     return "  ".join(
-        f"{name.replace('train/', '')} {value:.4g}"
-        for name, value in means.items()
-        if name.rsplit("/")[-1] in ("loss", "accuracy")
+        f"{name.replace('train/', '')} {value:.4g}" for name, value in means.items() if name.rsplit("/")[-1] in SHOWN
     )
 
 

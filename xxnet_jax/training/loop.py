@@ -36,7 +36,9 @@ class LoopConfig:
         evaluate_every: steps between two evaluations with a checkpoint each; the last step always has one.
         keep_steps: steps that have a checkpoint, too.
         early_stopping: evaluations without a better one after which the run ends; None: never.
-        plateau: reduces the learning rate by the validation accuracy; its initial state.
+        plateau: reduces the learning rate by the figure below; its initial state.
+        ranked_by: the figure of evaluations that says which is better, the higher the better; of equal ones the loss,
+            if it is evaluated.
     """
 
     total_steps: int
@@ -45,6 +47,7 @@ class LoopConfig:
     keep_steps: frozenset[int] = frozenset()
     early_stopping: int | None = None
     plateau: Plateau | None = None
+    ranked_by: str = "accuracy"
 
 
 @dataclass
@@ -54,7 +57,7 @@ class HostState:
     Attributes:
         step: steps made.
         plateau: state of the reduction on a plateau.
-        best: validation accuracy and negated loss of the best evaluation so far; ties are decided by the loss.
+        best: figure and negated loss of the best evaluation so far; ties are decided by the loss.
         best_step: where that was.
         stalled: evaluations since then.
         seconds: of training, over all parts of an interrupted run.
@@ -288,13 +291,14 @@ class _Training:
 
     def _take_note(self, values: dict[str, float]) -> None:
         host = self.host
-        rank = [values["validation/accuracy"], -values["validation/loss"]]
+        figure = values[f"validation/{self.config.ranked_by}"]
+        rank = [figure, -values.get("validation/loss", 0.0)]
         if host.best is None or rank > host.best:
             host.best, host.best_step, host.stalled = rank, host.step, 0
         else:
             host.stalled += 1
         if host.plateau is not None:
-            host.plateau = host.plateau.update(values["validation/accuracy"])
+            host.plateau = host.plateau.update(figure)
             self.state = with_rate_scale(self.state, host.plateau.scale)
         if self.stopped_early:
             self.progress.line(f"no better validation in {host.stalled} evaluations: stopping")

@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
-from typing import Any, Literal, get_type_hints
+from typing import Any, ClassVar, Literal, get_type_hints
 
 from xxnet_jax.data.augmentation import Augmentation, make_augmentation
 from xxnet_jax.data.images import Fit
+from xxnet_jax.data.source import Task
 from xxnet_jax.errors import CorruptData, InvalidArgument
 from xxnet_jax.optimizers import Like, ParameterGroups, Plateau, ScheduleConfig
 from xxnet_jax.precision import Precision
@@ -87,6 +88,8 @@ class Recipe:
         model_devices: devices that share the examples of a place and divide the features.
         steps_per_call: training steps in one compiled call; by default what suits the device.
     """
+
+    task: ClassVar[Task] = "classification"
 
     model: str = "lenet5"
     model_options: dict[str, KnobValue] = field(default_factory=dict)
@@ -240,7 +243,7 @@ def differences(old: Recipe, new: Recipe) -> list[str]:
     free = old.without_effect() & new.without_effect()
     return [
         f"{item.name}: {getattr(old, item.name)!r} -> {getattr(new, item.name)!r}"
-        for item in fields(Recipe)
+        for item in fields(old)
         if item.name not in free and getattr(old, item.name) != getattr(new, item.name)
     ]
 
@@ -266,18 +269,18 @@ def varying(recipes: Sequence[Recipe]) -> list[dict[str, Any]]:
     return [{name: one.get(name) for name in different} for one in each]
 
 
-def recipe_from_json(values: dict[str, Any]) -> Recipe:
-    """The recipe whose `dataclasses.asdict` went through JSON.
+def recipe_from_json(values: dict[str, Any], kind: type[Recipe] = Recipe) -> Recipe:
+    """The recipe of this kind whose `dataclasses.asdict` went through JSON.
 
     Raises:
         ValueError: it has fields that this version does not know.
     """
-    return _from_json(Recipe, values)
+    return _from_json(kind, values)
 
 
 def _from_json(cls: type, values: dict[str, Any]) -> Any:
     hints = get_type_hints(cls)
-    unknown = values.keys() - hints.keys()
+    unknown = values.keys() - {item.name for item in fields(cls)}
     if unknown:
         raise CorruptData(f"unknown fields {sorted(unknown)} of {cls.__name__}")
     converted = {}

@@ -59,6 +59,7 @@ from xxnet_jax.training.state import (
     with_variables,
 )
 from xxnet_jax.training.step import make_eval_step, make_train_step
+from xxnet_jax.training.task import Task
 
 EVALUATION_BATCH = 256
 UNCHANGED = Augmentation()
@@ -68,6 +69,7 @@ def run(
     recipe: Recipe,
     workdir: Path,
     *,
+    task: Task | None = None,
     initial: Mapping[str, Any] | None = None,
     quiet: bool = False,
     profile: bool = False,
@@ -77,6 +79,7 @@ def run(
     Args:
         recipe: what to do.
         workdir: the run folder (see `xxnet_jax.training.folder`).
+        task: what it is about; by default classification.
         initial: variables to begin with in place of random ones, such as those of `pretrained.load_weights`; what they
             lack stays random. A run that is resumed does not need them.
         quiet: print nothing.
@@ -88,25 +91,26 @@ def run(
     Raises:
         XXNetError: what the user should mend.
     """
-    folder = RunFolder(workdir)
+    task = task or CLASSIFICATION
+    folder = RunFolder(workdir, task.recipe)
     with folder.locked() if is_writer() else contextlib.nullcontext():
         wait_for_all("run folder")
         with jax.default_matmul_precision(recipe.matmul_precision):
-            return _run(recipe, folder, initial or {}, quiet or not is_writer(), profile)
+            return _run(recipe, folder, task, initial or {}, quiet or not is_writer(), profile)
 
 
 def _run(
-    recipe: Recipe, folder: RunFolder, initial: Mapping[str, Any], quiet: bool, profile: bool
+    recipe: Recipe, folder: RunFolder, task: Task, initial: Mapping[str, Any], quiet: bool, profile: bool
 ) -> dict[str, Any] | LoopResult:
     say: Callable[[str], None] = (lambda text: None) if quiet else functools.partial(print, flush=True)
 
     # --- Data ---------------------------------------------------------------------------------------------------------
     mesh = make_mesh(recipe.devices, recipe.model_devices)
     check_batch_size(recipe.batch_size, mesh, recipe.accumulate)
-    source = open_source(recipe.data, data_dir=recipe.data_dir, download=recipe.download)
-    config = resolve(recipe, source)
+    source = open_source(recipe.data, data_dir=recipe.data_dir, download=recipe.download, task=task.name)
+    config = task.resolve(recipe, source)
     folder.check(config)
-    decoder = Decoder(config.image_format, len(config.classes), recipe.skip_corrupt, crop_of(recipe.changes))
+    decoder = task.decoder(config)
     loader = make_loader(
         source.examples(recipe.train_split),
         decoder,
@@ -123,7 +127,7 @@ def _run(
         return report
 
     # --- Network, optimizer, state ------------------------------------------------------------------------------------
-    model = build_model(config)
+    model = task.model(config)
     tx = recipe_optimizer(recipe, create_schedule(recipe.schedule, total_steps, loader.batches_per_epoch))
     shape = config.image_format.shape
     extras = state_extras(recipe)
@@ -140,19 +144,19 @@ def _run(
     step = make_train_step(
         model,
         tx,
-        recipe_loss(recipe),
+        task.loss(recipe),
         penalty=penalty,
         average_decay=average_decay(recipe),
         accumulate=recipe.accumulate,
         batch_norm=recipe_batch_norm(recipe, mesh, state),
+        arguments=task.arguments,
     )
     config = with_statistics(config, folder, source, decoder)
-    inputs = input_function(loader, config.inputs, recipe.changes, len(config.classes))
     train_step = CompiledTrainStep(
-        step, inputs, mesh, recipe.steps_per_call, states=shardings, parallel=recipe.parallel
+        step, task.inputs(loader, config), mesh, recipe.steps_per_call, states=shardings, parallel=recipe.parallel
     )
 
-    evaluator = functools.partial(split_evaluator, config, model, source, decoder=decoder, mesh=mesh)
+    evaluator = functools.partial(task.evaluator, config, model, source, decoder=decoder, mesh=mesh)
     validate = evaluator(recipe.validation_split) if recipe.validation_split else None
     if decoder.skipped:
         say(f"skipped {len(decoder.skipped)} corrupt images: " + "; ".join(sorted(decoder.skipped)))
@@ -187,11 +191,12 @@ def _run(
                 keep_steps=keep_steps,
                 early_stopping=recipe.early_stopping,
                 plateau=recipe.plateau,
+                ranked_by=task.ranked_by,
             ),
             quiet=quiet,
         )
         if is_writer():
-            _plot(folder)
+            _plot(folder, task.ranked_by)
         if result.interrupted is not None:
             return result
 
@@ -263,6 +268,12 @@ def check_classes(source: Source, config: RunConfig) -> None:
     """Refuse a source with other classes than the run's."""
     if source.classes != config.classes:
         raise InvalidArgument(f"{source.uri} has the classes {source.classes}, the run was trained on {config.classes}")
+
+
+def classification_decoder(config: RunConfig) -> Decoder:
+    """Decodes the examples of a run; those with a draw, as the recipe's changes say."""
+    recipe = config.recipe
+    return Decoder(config.image_format, len(config.classes), recipe.skip_corrupt, crop_of(recipe.changes))
 
 
 def build_model(config: RunConfig) -> Network:
@@ -408,10 +419,20 @@ def input_function(
     return input_fn
 
 
-def _plot(folder: RunFolder) -> None:
+def training_inputs(loader: Loader, config: RunConfig) -> InputFn:
+    """The input function of a run's training."""
+    return input_function(loader, config.inputs, config.recipe.changes, len(config.classes))
+
+
+CLASSIFICATION = Task(
+    Recipe, "accuracy", resolve, classification_decoder, build_model, recipe_loss, training_inputs, split_evaluator
+)
+
+
+def _plot(folder: RunFolder, figure: str) -> None:
     from xxnet_jax.visualization.curves import plot_curves
 
-    plot_curves(folder.metrics, folder.curves)
+    plot_curves(folder.metrics, folder.curves, figure)
 
 
 def versions() -> dict[str, str]:
@@ -473,10 +494,12 @@ class TrainedNetwork:
 class Run:
     """A run folder that is only looked at; training may go on in it meanwhile."""
 
+    task: Task = CLASSIFICATION
+
     def __init__(self, path: Path):
-        self.folder = RunFolder(path)
+        self.folder = RunFolder(path, self.task.recipe)
         self.config = self.folder.config()
-        self.model = build_model(self.config)
+        self.model: Any = self.task.model(self.config)
 
     def checkpoints(self) -> Checkpoints:
         """Its checkpoints, to read.
@@ -493,10 +516,14 @@ class Run:
             FileNotFoundError: there is no checkpoint.
             ValueError: the checkpoint is damaged.
         """
+        return TrainedNetwork(self.config, self.model, *self.restore(step))
+
+    def restore(self, step: int | None = None) -> tuple[dict[str, Any], int]:
+        """The variables of a checkpoint and its step; see `load`."""
         checkpoints = self.checkpoints()
         step = checkpoints.best_step() if step is None else step
         state: TrainState = checkpoints.restore(step, self.template())[0]
-        return TrainedNetwork(self.config, self.model, state.evaluation_variables, step)
+        return state.evaluation_variables, step
 
     def template(self) -> TrainState:
         """Shapes and dtypes of the state of the run, on the first device, to restore checkpoints into."""
@@ -519,5 +546,6 @@ class Run:
         """
         config = self.config
         check_classes(source, config)
-        decoder = Decoder(config.image_format, len(config.classes), config.recipe.skip_corrupt)
-        return split_evaluator(config, self.model, source, split, decoder=decoder, mesh=make_mesh(1), metrics=metrics)
+        options = {} if metrics is None else {"metrics": metrics}
+        decoder = self.task.decoder(config)
+        return self.task.evaluator(config, self.model, source, split, decoder=decoder, mesh=make_mesh(1), **options)

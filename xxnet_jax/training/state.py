@@ -4,6 +4,7 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import flax.linen as nn
 import flax.struct
 import flax.traverse_util
 import jax
@@ -12,7 +13,6 @@ import optax
 
 from xxnet_jax.errors import InvalidArgument
 from xxnet_jax.losses import Batch, Metrics
-from xxnet_jax.models import Network
 from xxnet_jax.precision import LossScale
 
 
@@ -46,7 +46,7 @@ class TrainState:
 
 
 def create_state(
-    model: Network,
+    model: nn.Module,
     tx: optax.GradientTransformation,
     image_shape: tuple[int, int, int],
     *,
@@ -76,7 +76,7 @@ def create_state(
 
 
 def abstract_state(
-    model: Network,
+    model: nn.Module,
     tx: optax.GradientTransformation,
     image_shape: tuple[int, int, int],
     *,
@@ -89,7 +89,7 @@ def abstract_state(
 
 
 def initial_state(
-    model: Network,
+    model: nn.Module,
     tx: optax.GradientTransformation,
     image_shape: tuple[int, int, int],
     key: jax.Array,

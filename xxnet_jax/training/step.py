@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
@@ -19,7 +20,7 @@ from xxnet_jax.training.state import EvalStep, TrainState, TrainStep, abstract_s
 
 
 def make_train_step(
-    model: Network,
+    model: nn.Module,
     tx: optax.GradientTransformation,
     loss_fn: LossFn,
     *,
@@ -27,6 +28,7 @@ def make_train_step(
     average_decay: Callable[[jax.Array], jax.Array] | None = None,
     accumulate: int = 1,
     batch_norm: BatchNormScope = WHOLE_BATCH,
+    arguments: Callable[[Batch], dict[str, Any]] = lambda batch: {},
 ) -> TrainStep:
     """`train_step(state, batch) -> (state, metrics)`: forward, loss, gradients, update.
 
@@ -42,6 +44,7 @@ def make_train_step(
             activations. The gradient is the batch's own; batch normalization sees the micro-batches.
         batch_norm: which examples are normalized together. With an `axis_name` the step is one to be mapped by
             `jax.pmap`: it sees a share of the batch, and gradients, statistics and metrics are those of all shares.
+        arguments: batch -> keywords that the network is called with beside the images.
     """
     axis_name = batch_norm.axis_name
 
@@ -56,6 +59,7 @@ def make_train_step(
                 prediction, mutated = model.apply(
                     {"params": params, "batch_stats": batch_stats},
                     batch["image"],
+                    **arguments(batch),
                     train=True,
                     mutable=["batch_stats", "aux_logits"],
                     rngs={"dropout": dropout_key},

@@ -13,19 +13,20 @@ Line = Mapping[str, Any]
 Along = Literal["epoch", "step", "seconds"]
 
 
-def plot_curves(metrics: Path, out: Path) -> None:
+def plot_curves(metrics: Path, out: Path, figure_of_merit: str = "accuracy") -> None:
     """Draw loss and accuracy (training and validation) and the learning rate of `metrics.jsonl` over the epochs.
 
     Args:
         metrics: JSON lines with "epoch" and values such as "train/loss".
         out: PNG file.
+        figure_of_merit: what is drawn in place of the accuracy.
     """
     from matplotlib.figure import Figure
 
     lines = read_json_lines(metrics)
     figure = Figure(figsize=(12, 3.6), layout="constrained")
     panels = figure.subplots(1, 3)
-    for axes, quantity in zip(panels, ("loss", "accuracy", "learning_rate"), strict=True):
+    for axes, quantity in zip(panels, ("loss", figure_of_merit, "learning_rate"), strict=True):
         for split, style in (("train", "-"), ("validation", "o-")):
             name = f"{split}/{quantity}"
             points = [(line["epoch"], line[name]) for line in lines if name in line]
