@@ -1,0 +1,1 @@
+"""Recipes of detectors, one file each, for train_detector.py."""

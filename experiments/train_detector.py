@@ -1,0 +1,63 @@
+"""Train a detector by a recipe.
+
+    python experiments/train_detector.py                                     Faster R-CNN on BCCD's blood cells
+    python experiments/train_detector.py bccd_small --optimizer adam         the same with another optimizer
+    python experiments/train_detector.py bccd_small --data voc:FOLDER        on other objects
+
+The run folder (--workdir, by default runs/RECIPE) gets config.json, metrics.jsonl, checkpoints, curves.png and
+report.json. The same command again resumes a run that was interrupted. evaluate_detector.py and detect.py use it.
+"""
+
+import huge_pages  # noqa: F401  before what takes long: it may start Python anew
+
+# isort: split
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import detectors
+import tyro
+from script import finish, load_recipe, main, recipe_names, with_own_rate
+
+from xxnet_jax.detection.runs import DetectorRecipe, run_detector
+
+DEFAULT_RECIPE = "bccd_small"
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """The recipe, and where it runs.
+
+    Attributes:
+        recipe: what to do.
+        workdir: the run folder; by default runs/RECIPE.
+        quiet: print only the result.
+        profile: before training, run a few steps and say where their time goes; a trace goes into profile/.
+    """
+
+    recipe: Annotated[DetectorRecipe, tyro.conf.arg(name="")]
+    workdir: Path | None = None
+    quiet: bool = False
+    profile: bool = False
+
+
+def train_detector() -> int:
+    words = sys.argv[1:]
+    name = words.pop(0) if words and not words[0].startswith("-") else DEFAULT_RECIPE
+    default, about = load_recipe(name, detectors)
+    arguments = tyro.cli(
+        Arguments,
+        prog=f"train_detector.py {name}",
+        description=f"{about}\nRecipes: {', '.join(recipe_names(detectors))}.",
+        args=words,
+        default=Arguments(default),
+    )
+    recipe = with_own_rate(arguments.recipe, default, words)
+    workdir = arguments.workdir or Path("runs") / name
+    result = run_detector(recipe, workdir, quiet=arguments.quiet, profile=arguments.profile)
+    return finish(result, workdir)
+
+
+if __name__ == "__main__":
+    main(train_detector)

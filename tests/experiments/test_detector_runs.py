@@ -1,0 +1,269 @@
+"""Whole runs of a detector on drawn rectangles: what they leave, how they resume, what the scripts make of them."""
+
+import dataclasses
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import chex
+import detect
+import evaluate_detector
+import jax
+import numpy as np
+import pytest
+import script
+import train_detector
+from PIL import Image
+
+from xxnet_jax.data import open_source
+from xxnet_jax.data.source import IndexedExamples
+from xxnet_jax.detection.faster_rcnn import FasterRCNNSettings, Found
+from xxnet_jax.detection.runs import (
+    DetectorRecipe,
+    DetectorRun,
+    TrainedDetector,
+    detection_evaluator,
+    objects_decoder,
+    resolve,
+    run_detector,
+)
+from xxnet_jax.errors import ConfigMismatch, InvalidArgument, UnknownName
+from xxnet_jax.files import read_json_lines
+from xxnet_jax.metrics.matching import Detections
+from xxnet_jax.training import LoopResult, Recipe, Run, loop, run
+from xxnet_jax.training.folder import RunFolder
+from xxnet_jax.training.sharding import make_mesh
+
+COLOURS = {"blue": (0, 0, 255), "red": (255, 0, 0)}
+OBJECT = "<object><name>{}</name><bndbox><xmin>{}</xmin><ymin>{}</ymin><xmax>{}</xmax><ymax>{}</ymax></bndbox></object>"
+SETTINGS = FasterRCNNSettings(
+    sizes=(12, 24),
+    rpn_features=16,
+    dense=(32,),
+    anchor_samples=32,
+    min_size=2,
+    train_before=60,
+    train_after=20,
+    test_before=60,
+    test_after=12,
+    region_samples=16,
+    background_from=0.0,
+    max_detections=8,
+)
+
+
+def draw_images(folder: Path, counts: dict[str, list[int]]) -> None:
+    """Images of 60 x 80 in the form of VOC: for each split one for each number of rectangles."""
+    for name in ("ImageSets/Main", "JPEGImages", "Annotations"):
+        (folder / name).mkdir(parents=True)
+    random = np.random.default_rng(0)
+    for split, numbers in counts.items():
+        names = [f"{split}{i}" for i in range(len(numbers))]
+        (folder / "ImageSets" / "Main" / f"{split}.txt").write_text("\n".join(names) + "\n")
+        for name, number in zip(names, numbers, strict=True):
+            image = random.integers(90, 130, (60, 80, 3)).astype(np.uint8)
+            objects = ""
+            for place in random.permutation(6)[:number]:
+                x, y = 2 + 26 * (place % 3), 2 + 30 * (place // 3)
+                width, height = random.integers(10, 24), random.integers(10, 26)
+                colour = random.choice(list(COLOURS))
+                image[y : y + height, x : x + width] = COLOURS[colour]
+                objects += OBJECT.format(colour, x + 1, y + 1, x + width, y + height)
+            Image.fromarray(image).save(folder / "JPEGImages" / f"{name}.png")
+            (folder / "Annotations" / f"{name}.xml").write_text(f"<annotation>{objects}</annotation>")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    """One image has no object, one more than there is room for."""
+    folder = tmp_path_factory.mktemp("drawings")
+    draw_images(folder, {"train": [2, 0, 5, 1], "val": [2, 0, 1], "test": [3]})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def recipe(data) -> DetectorRecipe:
+    return DetectorRecipe(
+        model="small",
+        data=f"voc:{data}",
+        height=48,
+        width=64,
+        max_objects=3,
+        batch_size=2,
+        steps=5,
+        optimizer="momentum",
+        learning_rate=0.01,
+        ema_decay=0.5,
+        log_every=2,
+        evaluate_every=3,
+        devices=1,
+        detector=SETTINGS,
+    )
+
+
+@pytest.fixture(scope="module")
+def undisturbed(recipe, tmp_path_factory) -> Path:
+    workdir = tmp_path_factory.mktemp("runs") / "undisturbed"
+    assert isinstance(run_detector(recipe, workdir, quiet=True), dict)
+    return workdir
+
+
+def untimed(workdir: Path) -> list[dict[str, Any]]:
+    lines = read_json_lines(workdir / "metrics.jsonl")
+    return [{key: value for key, value in line.items() if not key.startswith("time/")} for line in lines]
+
+
+def test_what_a_run_leaves(undisturbed, recipe):
+    """Losses of all parts, average precision, curves and a report; the best checkpoint has the highest of the mean."""
+    lines = untimed(undisturbed)
+    trained = [line for line in lines if "train/loss" in line]
+    assert [line["step"] for line in trained] == [2, 4, 5]
+    for line in trained:
+        parts = [line[f"train/{name}"] for name in ("rpn_class", "rpn_box", "class", "box")]
+        assert line["train/loss"] == pytest.approx(sum(parts), rel=1e-5)
+        assert min(parts) >= 0
+    validated = {line["step"]: line["validation/mAP"] for line in lines if "validation/mAP" in line}
+    assert list(validated) == [3, 5]
+    report = json.loads((undisturbed / "report.json").read_text())
+    assert report["validation/mAP"] == max(validated.values()) == validated[report["best_step"]]
+    assert 0 <= report["test/mAP"] <= 1
+    assert (undisturbed / "curves.png").read_bytes().startswith(b"\x89PNG")
+    kept = RunFolder(undisturbed, DetectorRecipe).config().recipe
+    assert kept == recipe
+
+
+def test_interrupted_and_resumed_is_undisturbed(undisturbed, recipe, tmp_path, monkeypatch):
+    """SIGTERM after the fourth step, and the same command again: the same bits and metrics."""
+    advance = loop._Training.advance
+
+    def advance_and_signal(training: Any) -> None:
+        advance(training)
+        if training.host.step == 4:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(loop._Training, "advance", advance_and_signal)
+    assert isinstance(run_detector(recipe, tmp_path / "run", quiet=True), LoopResult)
+    monkeypatch.setattr(loop._Training, "advance", advance)
+    assert isinstance(run_detector(recipe, tmp_path / "run", quiet=True), dict)
+    assert untimed(tmp_path / "run") == untimed(undisturbed)
+    first, second = (DetectorRun(path).restore(5)[0] for path in (tmp_path / "run", undisturbed))
+    chex.assert_trees_all_equal(first, second)
+
+
+def test_scripts(undisturbed, data, tmp_path, call):
+    """Figures by every protocol, objects as JSON, and a picture; errors are one line."""
+    status, output, _ = call(evaluate_detector.evaluate_detector, undisturbed, "--out", tmp_path / "evaluation")
+    assert status == 0
+    assert "VOC2007/mAP" in output
+    report = json.loads((tmp_path / "evaluation" / "report.json").read_text())
+    run_report = json.loads((undisturbed / "report.json").read_text())
+    assert report["VOC2010/mAP"] == pytest.approx(run_report["test/mAP"])
+    assert report["COCO/AP"] <= report["COCO/AP50"]
+    assert sum(each["objects"] for each in report["classes"].values()) == 3
+    assert (tmp_path / "evaluation" / "precision_recall.png").exists()
+
+    image = data / "JPEGImages" / "test0.png"
+    words = ("--threshold", "0", "--out", tmp_path / "found.png")
+    status, output, _ = call(detect.detect, undisturbed, image, data / "JPEGImages" / "val1.png", *words)
+    assert status == 0
+    lines = [json.loads(line) for line in output.splitlines()]
+    assert [Path(line["image"]).name for line in lines] == ["test0.png", "val1.png"]
+    for line in lines:
+        assert len(line["objects"]) <= 8
+        for each in line["objects"]:
+            x1, y1, x2, y2 = each["box"]
+            assert 0 <= x1 <= x2 <= 80
+            assert 0 <= y1 <= y2 <= 60
+            assert each["class"] in COLOURS
+    assert (tmp_path / "found.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "found.jsonl").read_text() == output
+
+    status, output, _ = call(
+        train_detector.train_detector,
+        "--data",
+        f"voc:{data}",
+        "--model",
+        "vgg61",
+        "--quiet",
+        "--workdir",
+        tmp_path / "none",
+    )
+    assert status == 2
+    status, _, errors = call(detect.detect, undisturbed, image, "--threshold", "2")
+    assert status == 2
+    assert "0..1" in errors
+
+
+def test_recipes_of_detectors_load():
+    """Each has a recipe and says how it is used."""
+    for name in script.recipe_names(train_detector.detectors):
+        found, about = script.load_recipe(name, train_detector.detectors)
+        assert isinstance(found, DetectorRecipe)
+        assert f"train_detector.py {name}" in about
+
+
+def test_a_detector_is_no_classifier(undisturbed, tmp_path, recipe):
+    """Runs of one kind are refused where the other is meant, and so are settings."""
+    with pytest.raises(ConfigMismatch, match="a run of detection"):
+        Run(undisturbed)
+    with pytest.raises(ConfigMismatch, match="a run of detection"):
+        run(Recipe(), undisturbed, quiet=True)
+    for change in ({"label_smoothing": 0.1}, {"augmentation": "mirror"}, {"loss": "squared_error"}, {"image_size": 9}):
+        with pytest.raises(InvalidArgument, match="is for classifiers"):
+            dataclasses.replace(recipe, **change)
+    with pytest.raises(UnknownName, match="backbone"):
+        run_detector(dataclasses.replace(recipe, model="smal"), tmp_path / "run", quiet=True)
+
+
+class Oracle:
+    """In place of a trained detector: it finds what it is told to, on the canvas."""
+
+    def __init__(self, found: Any):
+        self.found = found
+
+    def apply(self, variables: Any, images: jax.Array, *, content: jax.Array, train: bool) -> Any:
+        del variables, content, train
+        return jax.tree.map(lambda leaf: leaf[: len(images)], self.found)
+
+
+def test_perfect_detections_have_precision_1(recipe):
+    """The true objects, moved to the canvas, found as such, and brought back: a mean average precision of 1; and what
+    there was no room for on the canvas is missed."""
+    source = open_source(recipe.data, task="detection")
+    examples = source.examples("train")
+    assert isinstance(examples, IndexedExamples)
+    for room, expected in ((8, 1.0), (3, None)):
+        own = dataclasses.replace(recipe, max_objects=room, batch_size=4, train_split="train")
+        config = resolve(own, source)
+        decoder = objects_decoder(config)
+        batch = decoder.stack(decoder.read_all(examples), 4)
+        scores = np.where(batch["object_mask"], 0.9, 0).astype(np.float32)
+        found = Found(batch["boxes"], scores, batch["labels"], batch["object_mask"])
+        model: Any = Oracle(found)
+        evaluate = detection_evaluator(config, model, source, "train", decoder=decoder, mesh=make_mesh(1))
+        precision = evaluate({}).figures["mAP"]
+        assert precision == expected if expected else 0 < precision < 1
+
+
+def test_a_split_without_objects_has_no_precision(recipe):
+    """It is refused, in words."""
+    source = open_source(recipe.data, task="detection")
+    config = resolve(recipe, source)
+    nothing = {"boxes": np.zeros((2, 3, 4)), "scores": np.zeros((2, 3)), "labels": np.zeros((2, 3), np.int32)}
+    model: Any = Oracle(Found(**nothing, valid=np.zeros((2, 3), bool)))  # type: ignore[arg-type]
+    decoder = objects_decoder(config)
+    evaluate = detection_evaluator(config, model, source, "validation[1:2]", decoder=decoder, mesh=make_mesh(1))
+    with pytest.raises(InvalidArgument, match="no objects"):
+        evaluate({})
+
+
+def test_detections_of_no_images(undisturbed):
+    """There is something to say about that, too."""
+    trained = DetectorRun(undisturbed).load()
+    assert isinstance(trained, TrainedDetector)
+    with pytest.raises(InvalidArgument, match="no image"):
+        trained.detect([])
+    (found,) = trained.detect([np.zeros((7, 90, 3), np.uint8)])
+    assert isinstance(found, Detections)

@@ -1,0 +1,333 @@
+"""Runs of detectors: the same loop, folder and checkpoints as other runs, with objects for labels.
+
+`run_detector(recipe, workdir)` trains by a `DetectorRecipe` and resumes what was begun; `DetectorRun(workdir)` looks at
+it. The best checkpoint is the one with the highest mean average precision at an IoU of .5 on the validation split (area
+under the curve, as in PASCAL VOC since 2010).
+"""
+
+import functools
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from xxnet_jax.data import (
+    Decoder,
+    ImageFormat,
+    Loader,
+    ObjectsAugmentation,
+    ObjectsDecoder,
+    ObjectsFormat,
+    Source,
+    make_loader,
+)
+from xxnet_jax.data.crops import Window
+from xxnet_jax.data.objects import ObjectsExample, ObjectsFit, cropped, in_image, make_example
+from xxnet_jax.data.preprocessing import check_preprocessing
+from xxnet_jax.data.source import Examples, IndexedExamples
+from xxnet_jax.data.source import Task as TaskName
+from xxnet_jax.detection.faster_rcnn import (
+    BACKBONES,
+    FasterRCNN,
+    FasterRCNNSettings,
+    Found,
+    Objects,
+    create_faster_rcnn,
+    faster_rcnn_loss,
+)
+from xxnet_jax.errors import CorruptData, InvalidArgument, UnknownName
+from xxnet_jax.losses import Batch, LossFn
+from xxnet_jax.metrics.detection import voc_average_precision
+from xxnet_jax.metrics.matching import Detections, GroundTruth
+from xxnet_jax.models import model_info
+from xxnet_jax.precision import FORMATS
+from xxnet_jax.training.dispatch import InputFn, compile_eval_step
+from xxnet_jax.training.evaluation import Evaluate, Evaluation
+from xxnet_jax.training.folder import RunConfig
+from xxnet_jax.training.recipe import Recipe
+from xxnet_jax.training.run import Run, input_function, run
+from xxnet_jax.training.sharding import make_mesh, own_rows, put, replicated
+from xxnet_jax.training.task import Task
+
+Pairs = tuple[list[Detections], list[GroundTruth]]
+
+
+@dataclass(frozen=True)
+class DetectorRecipe(Recipe):
+    """How to train one detector on one dataset.
+
+    The fields of `Recipe` that follow here last mean the same; what is for classifiers alone must be left as it is.
+
+    Attributes:
+        model: the backbone, a name of `xxnet_jax.detection.faster_rcnn.BACKBONES`.
+        data: voc:FOLDER, coco:FOLDER?annotations=FILE or tfds:voc/2007.
+        batch_size: images, over all devices.
+        height: of the canvas on which images are laid.
+        width: of the canvas.
+        canvas_fit: letterbox, corner or stretch.
+        resize_to: images are scaled to this shorter side, or less if they would not fit; by default as large as fits.
+        max_objects: of an image; more are left out of training, the smallest first.
+        changes_of_objects: random changes of training images.
+        detector: numbers of the detector.
+    """
+
+    task: ClassVar[TaskName] = "detection"
+
+    model: str = "vgg16"
+    data: str = ""
+    batch_size: int = 2
+    height: int = 600
+    width: int = 1000
+    canvas_fit: ObjectsFit = "corner"
+    resize_to: int | None = None
+    max_objects: int = 64
+    changes_of_objects: ObjectsAugmentation = field(default_factory=ObjectsAugmentation)
+    detector: FasterRCNNSettings = field(default_factory=FasterRCNNSettings)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        defaults = {item.name: getattr(Recipe, item.name, None) for item in fields(Recipe)}
+        for name in OF_CLASSIFIERS:
+            value = getattr(self, name)
+            if value and value != defaults[name]:
+                raise InvalidArgument(f"{name} is for classifiers, not for detectors: leave it out")
+        self.format_of(3)
+
+    def format_of(self, channels: int) -> ObjectsFormat:
+        """The canvas."""
+        return ObjectsFormat(self.height, self.width, channels, self.max_objects, self.canvas_fit, self.resize_to)
+
+
+OF_CLASSIFIERS = (
+    *("image_size", "fit", "shorter_side", "augmentation", "augmentation_options", "begin_with"),
+    *("loss", "label_smoothing", "auxiliary_weight", "metrics"),
+)
+
+
+def resolve(recipe: DetectorRecipe, source: Source) -> RunConfig:
+    """What the recipe leaves to the backbone and the dataset."""
+    if recipe.model not in BACKBONES:
+        raise UnknownName("backbone", recipe.model, BACKBONES)
+    preprocessing = recipe.preprocessing or model_info(BACKBONES[recipe.model].model).preprocessing
+    check_preprocessing(preprocessing)
+    canvas = ImageFormat(*recipe.format_of(source.image_shape[-1]).shape)
+    return RunConfig(recipe, canvas, None, preprocessing, source.classes)
+
+
+def recipe_of(config: RunConfig) -> DetectorRecipe:
+    assert isinstance(config.recipe, DetectorRecipe)
+    return config.recipe
+
+
+def objects_decoder(config: RunConfig) -> ObjectsDecoder:
+    """Lays the images of a run on its canvas."""
+    recipe = recipe_of(config)
+    canvas = recipe.format_of(config.image_format.channels)
+    return ObjectsDecoder(canvas, len(config.classes), recipe.skip_corrupt, recipe.changes_of_objects)
+
+
+def build_detector(config: RunConfig) -> FasterRCNN:
+    """The network of a run."""
+    recipe = recipe_of(config)
+    formats, options = FORMATS[recipe.precision]._asdict(), dict(recipe.model_options)
+    return create_faster_rcnn(recipe.model, len(config.classes), recipe.detector, **formats, **options)
+
+
+def detector_loss(recipe: DetectorRecipe) -> LossFn:
+    """The loss that a run trains with, without its penalty."""
+    return faster_rcnn_loss(recipe.detector)
+
+
+def detector_inputs(loader: Loader, config: RunConfig) -> InputFn:
+    """The input function of a run; random changes are made on the host."""
+    return input_function(loader, config.inputs)
+
+
+def arguments(batch: Batch) -> dict[str, Any]:
+    """What the network is called with in training: where the images lie, and their objects.
+
+    Difficult objects and crowds are not learnt from, as in py-faster-rcnn.
+    """
+    present = batch["object_mask"] & ~batch["difficult"] & ~batch["crowd"]
+    return {"content": batch["content"], "objects": Objects(batch["boxes"], batch["labels"], present)}
+
+
+# --- Evaluation ------------------------------------------------------------------------------------------------------
+
+
+def true_objects(examples: Examples[ObjectsExample], decoder: Decoder) -> Iterator[GroundTruth | None]:
+    """The objects of each example, in pixels of its image; None for a corrupt one, if they are skipped.
+
+    As in training, they are cut off at the edges of the image, and what has no area there is left out.
+    """
+    for example in _readable(examples, decoder):
+        if example is None:
+            yield None
+            continue
+        rows, columns = example["image"].shape[:2]
+        seen = cropped(example, Window(0, 0, columns, rows))
+        yield GroundTruth(seen["boxes"], seen["labels"], seen["difficult"], seen["crowd"])
+
+
+def _readable(examples: Examples[ObjectsExample], decoder: Decoder) -> Iterator[ObjectsExample | None]:
+    if not isinstance(examples, IndexedExamples):
+        yield from examples
+        return
+    for index in range(len(examples)):
+        try:
+            yield examples[index]
+        except CorruptData:
+            if not decoder.skip_corrupt:
+                raise
+            yield None
+
+
+def detections_of(found: Found, batch: Mapping[str, Any]) -> list[Detections]:
+    """Of each image of a batch, in its own pixels.
+
+    Args:
+        found: arrays of NumPy.
+        batch: has "content", "scale" and "size".
+    """
+    boxes = in_image(found.boxes, batch["content"], batch["scale"], batch["size"])
+    return [
+        Detections(boxes[i][valid], found.scores[i][valid], found.labels[i][valid])
+        for i, valid in enumerate(found.valid)
+    ]
+
+
+def make_detect(model: FasterRCNN, loader: Loader, inputs: InputFn, mesh: Mesh) -> Any:
+    """`detect(variables)`: the detections of every image of the loader, None where it is masked."""
+
+    def step(variables: dict[str, Any], batch: Batch) -> tuple[dict[str, Any], dict[str, Any]]:
+        found = model.apply(variables, batch["image"], content=batch["content"], train=False)
+        return {}, {"found": found, **{key: batch[key] for key in ("content", "scale", "size", "mask")}}
+
+    detect_batch = compile_eval_step(step, inputs, mesh)
+    resident = put(loader.resident, replicated(mesh))
+
+    def detect(variables: dict[str, Any]) -> list[Detections | None]:
+        results: list[Detections | None] = []
+        for batch in loader.batches():
+            told = jax.device_get(detect_batch(variables, resident, batch)[1])
+            found = detections_of(told["found"], {**told, "scale": np.where(told["scale"] > 0, told["scale"], 1)})
+            results += [each if there else None for each, there in zip(found, told["mask"], strict=True)]
+        return results[: loader.num_examples]
+
+    return detect
+
+
+def detector_of_split(
+    config: RunConfig, model: FasterRCNN, source: Source, split: str, *, decoder: Decoder, mesh: Mesh
+) -> Any:
+    """`pairs(variables)`: detections and objects of all images of a split, but for corrupt ones."""
+    examples = source.examples(split)
+    recipe = config.recipe
+    batch_size = -(-recipe.batch_size // mesh.size) * mesh.size
+    loader = make_loader(
+        examples, decoder, batch_size, train=False, resident=recipe.resident, rows=own_rows(mesh, batch_size)
+    )
+    truths = list(true_objects(examples, decoder))
+    detect = make_detect(model, loader, detector_inputs(loader, config), mesh)
+
+    def pairs(variables: dict[str, Any]) -> Pairs:
+        both = [
+            (found, truth)
+            for found, truth in zip(detect(variables), truths, strict=True)
+            if found is not None and truth is not None
+        ]
+        if not both:
+            raise CorruptData(f"there is no image to evaluate in {split}")
+        return [found for found, _ in both], [truth for _, truth in both]
+
+    return pairs
+
+
+def detection_evaluator(
+    config: RunConfig, model: FasterRCNN, source: Source, split: str, *, decoder: Decoder, mesh: Mesh
+) -> Evaluate:
+    """`evaluate(variables)` of a split: "mAP" at an IoU of .5, and "AP/CLASS" of each class with objects.
+
+    Raises (when it is called):
+        ValueError: the split has no objects.
+    """
+    pairs = detector_of_split(config, model, source, split, decoder=decoder, mesh=mesh)
+
+    def evaluate(variables: dict[str, Any]) -> Evaluation:
+        result = voc_average_precision(*pairs(variables), len(config.classes))
+        if math.isnan(result.mean_average_precision):
+            raise InvalidArgument(f"{split} of {source.uri} has no objects: it has no average precision")
+        each = zip(config.classes, result.average_precision.tolist(), strict=True)
+        known = {f"AP/{name}": value for name, value in each if not math.isnan(value)}
+        return Evaluation({"mAP": result.mean_average_precision, **known}, {})
+
+    return evaluate
+
+
+DETECTION = Task(
+    DetectorRecipe,
+    "mAP",
+    resolve,
+    objects_decoder,
+    build_detector,
+    detector_loss,
+    detector_inputs,
+    detection_evaluator,
+    arguments,
+)
+run_detector = functools.partial(run, task=DETECTION)
+
+
+# --- Using a run -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class TrainedDetector:
+    """A detector with the variables of a checkpoint, and what its images need.
+
+    Attributes:
+        config: of the run.
+        model: the network.
+        variables: parameters (averaged ones, where the run has them) and running statistics.
+        step: of the checkpoint.
+    """
+
+    config: RunConfig
+    model: FasterRCNN
+    variables: dict[str, Any]
+    step: int
+
+    def detect(self, images: Sequence[np.ndarray]) -> list[Detections]:
+        """What is found in images, uint8 [height, width, channels] of any size, in pixels of each."""
+        if not images:
+            raise InvalidArgument("there is no image to look at")
+        decoder = objects_decoder(self.config)
+        batch = decoder.stack((decoder(make_example(image, (), ())) for image in images), len(images))
+        return detections_of(jax.device_get(self._apply(self.variables, batch["image"], batch["content"])), batch)
+
+    @functools.cached_property
+    def _apply(self) -> Any:
+        def found(variables: Any, images: jax.Array, content: jax.Array) -> Any:
+            return self.model.apply(variables, self.config.inputs(images), content=content, train=False)
+
+        return jax.jit(found)
+
+
+class DetectorRun(Run):
+    """A run folder of a detector that is only looked at; training may go on in it meanwhile."""
+
+    task = DETECTION
+
+    def load(self, step: int | None = None) -> TrainedDetector:  # type: ignore[override]
+        """The detector of a checkpoint, by default of the best one; errors as of `Run.load`."""
+        return TrainedDetector(self.config, self.model, *self.restore(step))
+
+    def pairs(self, split: str, source: Source) -> Any:
+        """`pairs(variables)`: detections and objects of all images of a split of a source with the run's classes."""
+        self.check_classes(source)
+        decoder = objects_decoder(self.config)
+        return detector_of_split(self.config, self.model, source, split, decoder=decoder, mesh=make_mesh(1))
