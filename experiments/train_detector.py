@@ -18,7 +18,7 @@ from typing import Annotated
 
 import detectors
 import tyro
-from script import finish, load_recipe, main, recipe_names, with_own_rate
+from script import finish, main, recipe_arguments
 
 from xxnet_jax.detection.runs import DetectorRecipe, run_detector
 
@@ -43,19 +43,9 @@ class Arguments:
 
 
 def train_detector() -> int:
-    words = sys.argv[1:]
-    name = words.pop(0) if words and not words[0].startswith("-") else DEFAULT_RECIPE
-    default, about = load_recipe(name, detectors)
-    arguments = tyro.cli(
-        Arguments,
-        prog=f"train_detector.py {name}",
-        description=f"{about}\nRecipes: {', '.join(recipe_names(detectors))}.",
-        args=words,
-        default=Arguments(default),
-    )
-    recipe = with_own_rate(arguments.recipe, default, words)
+    name, arguments = recipe_arguments(Arguments, sys.argv[1:], DEFAULT_RECIPE, detectors)
     workdir = arguments.workdir or Path("runs") / name
-    result = run_detector(recipe, workdir, quiet=arguments.quiet, profile=arguments.profile)
+    result = run_detector(arguments.recipe, workdir, quiet=arguments.quiet, profile=arguments.profile)
     return finish(result, workdir)
 
 

@@ -49,7 +49,7 @@ from xxnet_jax.training.dispatch import InputFn, compile_eval_step
 from xxnet_jax.training.evaluation import Evaluate, Evaluation
 from xxnet_jax.training.folder import RunConfig
 from xxnet_jax.training.recipe import Recipe
-from xxnet_jax.training.run import Run, input_function, run
+from xxnet_jax.training.run import Run, check_classes, input_function, run
 from xxnet_jax.training.sharding import make_mesh, own_rows, put, replicated
 from xxnet_jax.training.task import Task
 
@@ -328,6 +328,6 @@ class DetectorRun(Run):
 
     def pairs(self, split: str, source: Source) -> Any:
         """`pairs(variables)`: detections and objects of all images of a split of a source with the run's classes."""
-        self.check_classes(source)
+        check_classes(source, self.config)
         decoder = objects_decoder(self.config)
         return detector_of_split(self.config, self.model, source, split, decoder=decoder, mesh=make_mesh(1))
