@@ -99,7 +99,7 @@ def load_recipe(name: str, package: ModuleType = recipes) -> tuple[Any, str]:
 
 
 def recipe_arguments(
-    kind: Callable[[Any], AnyArguments], words: Sequence[str], default_name: str, package: ModuleType = recipes
+    kind: type[AnyArguments], words: Sequence[str], default_name: str, package: ModuleType = recipes
 ) -> tuple[str, AnyArguments]:
     """Name of a recipe and what a command says: its first word may be the recipe, its options change it.
 
@@ -119,13 +119,14 @@ def recipe_arguments(
     options = [*words[1:]] if words[:1] == [name] else [*words]
     default, about = load_recipe(name, package)
     own: dict[str, Any] = {name: value for name in RECIPE_OPTIONS if (value := getattr(default, name))}
-    arguments: Any = tyro.cli(
-        kind,  # pyright: ignore[reportArgumentType]
+    make: Any = kind  # tyro's types know no class that is not named
+    arguments = tyro.cli(
+        make,
         prog=f"{Path(sys.argv[0]).name} {name}",
         description=f"{about}\nOptions of the recipe: {own or 'none'}.\nRecipes: {', '.join(recipe_names(package))}.",
         args=options,
         # From options that there are, tyro would take no others.
-        default=kind(replace(default, **{key: {} for key in own})),
+        default=make(replace(default, **{key: {} for key in own})),
     )
     recipe = arguments.recipe
     if recipe.optimizer != default.optimizer:

@@ -11,6 +11,7 @@ import chex
 import detect
 import evaluate_detector
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import script
@@ -240,7 +241,7 @@ def test_perfect_detections_have_precision_1(recipe):
         decoder = objects_decoder(config)
         batch = decoder.stack(decoder.read_all(examples), 4)
         scores = np.where(batch["object_mask"], 0.9, 0).astype(np.float32)
-        found = Found(batch["boxes"], scores, batch["labels"], batch["object_mask"])
+        found = Found(*map(jnp.asarray, (batch["boxes"], scores, batch["labels"], batch["object_mask"])))
         model: Any = Oracle(found)
         evaluate = detection_evaluator(config, model, source, "train", decoder=decoder, mesh=make_mesh(1))
         precision = evaluate({}).figures["mAP"]

@@ -55,7 +55,7 @@ def recipe_of(call: Any, monkeypatch: pytest.MonkeyPatch, *words: object, recipe
     recipes: list[Recipe] = []
     monkeypatch.setattr(train, "run", lambda recipe, *_, **__: recipes.append(recipe) or {})
     if recipe is not None:
-        monkeypatch.setattr(train, "load_recipe", lambda name: (recipe, "A recipe."))
+        monkeypatch.setattr(script, "load_recipe", lambda *_: (recipe, "A recipe."))
         words = ("made_up", *words)
     with pytest.raises(KeyError):  # the script wants to show a report
         call(train.train, *words)

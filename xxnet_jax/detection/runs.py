@@ -258,7 +258,8 @@ def detection_evaluator(
     pairs = detector_of_split(config, model, source, split, decoder=decoder, mesh=mesh)
 
     def evaluate(variables: dict[str, Any]) -> Evaluation:
-        result = voc_average_precision(*pairs(variables), len(config.classes))
+        found, truths = pairs(variables)
+        result = voc_average_precision(found, truths, len(config.classes))
         if math.isnan(result.mean_average_precision):
             raise InvalidArgument(f"{split} of {source.uri} has no objects: it has no average precision")
         each = zip(config.classes, result.average_precision.tolist(), strict=True)
