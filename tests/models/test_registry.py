@@ -176,6 +176,28 @@ every_computed_model = pytest.mark.parametrize(
 )
 
 
+def siblings(name: str) -> tuple[str, str, int]:
+    """Networks of one paper, tag and size of images differ in the numbers of their layers and features."""
+    info = xx.model_info(name)
+    return info.paper, name.partition(".")[2], info.input_shape[0]
+
+
+def smallest_of_siblings() -> set[str]:
+    by_size = sorted(xx.list_models(), key=lambda name: -xx.model_info(name).parameters)
+    return set({siblings(name): name for name in by_size}.values())
+
+
+# What the code of a family decides is seen in the smallest of the siblings; the others by request.
+every_kind_of_model = pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if name in smallest_of_siblings() else pytest.mark.full_size)
+        for name in xx.list_models()
+    ],
+    scope="module",
+)
+
+
 def random_images(name: str, batch: int = 2, seed: int = 0) -> jax.Array:
     shape = (batch, *xx.model_info(name).input_shape)
     return jnp.asarray(np.random.default_rng(seed).standard_normal(shape), jnp.float32)
@@ -302,7 +324,7 @@ def test_parameter_count(name: str):
     assert (info.parameters, info.total_parameters) == PUBLISHED_PARAMETERS[name]
 
 
-@every_model
+@every_kind_of_model
 def test_variables_do_not_depend_on_train(name: str):
     """`init` gives the same tree of variables with train=True and train=False, and only params and batch_stats."""
     model = xx.create_model(name)
@@ -311,7 +333,7 @@ def test_variables_do_not_depend_on_train(name: str):
     assert {"params"} <= set(inference) - {"intermediates"} <= {"params", "batch_stats"}
 
 
-@every_model
+@every_kind_of_model
 def test_any_number_of_classes(name: str):
     """Logits are float32 [batch, num_classes] for any number of classes."""
     num_classes = 7
@@ -355,7 +377,7 @@ def test_features(name: str, initial_variables: Callable[[str], Any]):
     np.testing.assert_array_equal(found["max"], maps.max(axis=(1, 2)))
 
 
-@every_model
+@every_kind_of_model
 def test_smallest_size(name: str):
     """The error for images without pixels names the smallest size: that one has a feature map, one pixel less not."""
     model = xx.create_model(name, num_classes=None)
@@ -389,7 +411,7 @@ def test_one_image_without_batch(name: str):
         abstract_init(xx.create_model(name), images)
 
 
-@every_model
+@every_kind_of_model
 @pytest.mark.parametrize(("dtype", "param_dtype"), [("bfloat16", "float32"), ("float32", "bfloat16")])
 def test_dtypes(name: str, dtype: str, param_dtype: str):
     """The computation runs in `dtype`, parameters have `param_dtype`, logits are float32 whatever the two are."""
