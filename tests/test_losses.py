@@ -12,7 +12,15 @@ from hypothesis.extra import numpy as arrays
 from scipy.special import log_softmax
 from sklearn.metrics import log_loss
 
-from xxnet_jax.losses import Outputs, classification_loss, cross_entropy, l2_penalty, smooth_l1, squared_error
+from xxnet_jax.losses import (
+    Outputs,
+    classification_loss,
+    cross_entropy,
+    l2_penalty,
+    segmentation_loss,
+    smooth_l1,
+    squared_error,
+)
 
 BATCH, CLASSES = 6, 5
 random = np.random.default_rng(0)
@@ -300,3 +308,29 @@ def test_smooth_l1_is_huber_with_slope_one():
     np.testing.assert_allclose(losses, expected, rtol=1e-5)
     gradient = jax.grad(lambda x: smooth_l1(x, jnp.asarray(targets)).sum())(predictions)
     np.testing.assert_allclose(gradient, np.clip(predictions - targets, -1, 1), atol=1e-6)
+
+
+# ------------------------------------------------------------------------------------------------ segmentation
+
+
+def test_segmentation_loss_is_scikit_learns_of_the_pixels():
+    """The mean over all pixels that are of a class and of an image; the others have no gradient, not even of NaN."""
+    logits = random.normal(0, 3, (3, 4, 5, CLASSES)).astype(np.float32)
+    labels = random.integers(0, CLASSES, (3, 4, 5))
+    labels[random.random(labels.shape) < 0.3] = 255
+    mask = np.array([1, 0, 1], np.float32)
+    counted = (labels != 255) & (mask[:, None, None] > 0)
+    logits[~counted] = np.nan
+    loss_fn = segmentation_loss(255)
+
+    def loss(logits: jax.Array) -> Any:
+        return loss_fn(outputs(logits), {"label": jnp.asarray(labels), "mask": jnp.asarray(mask)}, KEY)
+
+    (value, metrics), gradient = jax.value_and_grad(loss, has_aux=True)(jnp.asarray(logits))
+    chosen = logits[counted].astype(np.float64)
+    probabilities = np.exp(log_softmax(chosen, axis=-1))
+    assert float(value) == pytest.approx(log_loss(labels[counted], probabilities, labels=range(CLASSES)), rel=1e-5)
+    assert float(metrics["accuracy"].value()) == pytest.approx((chosen.argmax(-1) == labels[counted]).mean())
+    assert not np.any(gradient[~counted])
+    expected = (probabilities - np.eye(CLASSES)[labels[counted]]) / counted.sum()
+    np.testing.assert_allclose(gradient[counted], expected, atol=1e-6)

@@ -161,6 +161,27 @@ def classification_loss(
     return loss_fn
 
 
+def segmentation_loss(void: int) -> LossFn:
+    """The loss function of a network that scores the classes of each pixel (Long et al., 2015, section 4): the mean
+    cross-entropy over pixels.
+
+    Logits are [batch, height, width, classes], batch["label"] int [batch, height, width]. Pixels of masked images and
+    those with the label `void` have neither loss nor gradient. Metrics are "loss" and "accuracy", that of pixels.
+    """
+
+    def loss_fn(outputs: Outputs, batch: Batch, rng: jax.Array) -> tuple[jax.Array, Metrics]:
+        del rng
+        labels = batch["label"]
+        chex.assert_equal_shape_prefix((outputs.prediction, labels), 3)
+        counted = (labels != void) & (batch["mask"][:, None, None] != 0)
+        labels = jnp.where(counted, labels, 0)
+        logits = jnp.where(counted[..., None], at_least_float32(outputs.prediction), 0)
+        loss = Mean.of(optax.softmax_cross_entropy_with_integer_labels(logits, labels), counted)
+        return loss.value(), {"loss": loss, "accuracy": Mean.of(jnp.argmax(logits, axis=-1) == labels, counted)}
+
+    return loss_fn
+
+
 def _without_masked(values: jax.Array, mask: jax.Array) -> jax.Array:
     """`values` [batch, ...] with zeros where the mask is not set: there even NaN has neither value nor gradient."""
     return jnp.where(mask.reshape(-1, *[1] * (values.ndim - 1)) != 0, values, 0)

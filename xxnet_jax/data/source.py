@@ -29,7 +29,7 @@ class Example(TypedDict):
 
 
 AnyExample = TypeVar("AnyExample", bound=Mapping[str, Any], covariant=True)
-Task = Literal["classification", "detection"]
+Task = Literal["classification", "detection", "segmentation"]
 
 
 class EncodedImage(NamedTuple):
@@ -285,12 +285,16 @@ def open_source(
     - `coco:FOLDER?annotations=FILE.json`: images and annotations as COCO has them.
     - `tfds:voc/2007`, `tfds:coco/2017`: as above.
 
+    For segmentation:
+
+    - `voc:FOLDER`: JPEGImages, SegmentationClass and ImageSets/Segmentation as PASCAL VOC has them.
+
     Args:
         uri: as above.
         data_dir: folder of prepared TFDS datasets.
         download: allow TFDS to download and prepare.
         task: "classification": examples are labelled images (`Example`); "detection": images with objects in boxes
-            (`objects.ObjectsExample`).
+            (`objects.ObjectsExample`); "segmentation": images with a class for each pixel (`masks.MasksExample`).
 
     Raises:
         ValueError: a URI that cannot be read, or a source without examples for the task.

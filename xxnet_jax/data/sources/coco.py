@@ -16,7 +16,8 @@ import numpy as np
 
 from xxnet_jax.boxes import xywh_to_xyxy
 from xxnet_jax.data.source import Source, SourceRequest, register_source
-from xxnet_jax.data.sources.voc import AnnotatedExamples, AnnotatedImage, channels_of
+from xxnet_jax.data.sources.voc import AnnotatedExamples, AnnotatedImage
+from xxnet_jax.data.sources.voc_folder import channels_of
 from xxnet_jax.errors import CorruptData, InvalidArgument, MissingData
 
 _OPTIONS = {"annotations": "train", "train": "train", "validation": "validation", "test": "test"}

@@ -5,7 +5,7 @@ one a line; FOLDER/JPEGImages has the images, FOLDER/Annotations for each an XML
 validation, trainval and test. All annotations are read when the source is opened.
 
 The classes are the names of all objects in order of the alphabet, or those of `?classes=dog,cat`, in this order, and
-objects of others are left out. `?channels=1` reads gray images.
+objects of others are left out. `?channels=1` reads gray images. For segmentation see `voc_masks`.
 """
 
 from dataclasses import dataclass
@@ -15,12 +15,12 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from xxnet_jax.data.images import IMAGE_SUFFIXES, read_image
+from xxnet_jax.data.images import read_image
 from xxnet_jax.data.objects import ObjectsExample, make_example
 from xxnet_jax.data.source import IndexedExamples, Source, SourceRequest, register_source
+from xxnet_jax.data.sources.voc_folder import channels_of, image_files, names_of_splits
+from xxnet_jax.data.sources.voc_masks import open_voc_masks
 from xxnet_jax.errors import CorruptData, InvalidArgument, MissingData
-
-_SPLITS = {"train": "train", "val": "validation", "trainval": "trainval", "test": "test"}
 
 
 class Annotation(NamedTuple):
@@ -62,14 +62,6 @@ class AnnotatedExamples(IndexedExamples[ObjectsExample]):
         return make_example(read_image(path, self.channels), *objects)
 
 
-def channels_of(request: SourceRequest) -> int:
-    """The channels that a URI asks for, 3 by default."""
-    channels = {"1": 1, "3": 3}.get(request.options.get("channels", "3"))
-    if channels is None:
-        raise InvalidArgument(f"{request.uri}: channels must be 1 or 3")
-    return channels
-
-
 def continuous(pixels: np.ndarray) -> np.ndarray:
     """VOC's boxes as continuous ones, float32 [n, 4].
 
@@ -78,16 +70,15 @@ def continuous(pixels: np.ndarray) -> np.ndarray:
     return (pixels - np.array([1, 1, 0, 0])).astype(np.float32)
 
 
-@register_source("voc", "channels", "classes", tasks=("detection",))
+@register_source("voc", "channels", "classes", tasks=("detection", "segmentation"))
 def open_voc(request: SourceRequest) -> Source:
     if not request.body:
         raise InvalidArgument(f"cannot read '{request.uri}': write voc:FOLDER")
     root = Path(request.body).expanduser()
+    if request.task == "segmentation":
+        return open_voc_masks(request, root)
     channels = channels_of(request)
-    lists = {split: root / "ImageSets" / "Main" / f"{name}.txt" for name, split in _SPLITS.items()}
-    names = {split: _names(path) for split, path in lists.items() if path.is_file()}
-    if not names:
-        raise MissingData(f"no lists of images {root}/ImageSets/Main/train.txt, val.txt, trainval.txt or test.txt")
+    names = names_of_splits(root / "ImageSets" / "Main")
     annotations = {
         name: read_annotation(root / "Annotations" / f"{name}.xml") for name in sorted(set().union(*names.values()))
     }
@@ -95,7 +86,7 @@ def open_voc(request: SourceRequest) -> Source:
     classes = [name for name in request.options.get("classes", "").split(",") if name] or sorted(known)
     if absent := sorted(set(classes) - known):
         raise InvalidArgument(f"{root} has no objects {', '.join(absent)}: there are {', '.join(sorted(known))}")
-    images = _images(root / "JPEGImages")
+    images = image_files(root / "JPEGImages")
     label_of = {name: label for label, name in enumerate(classes)}
 
     def annotated(name: str) -> AnnotatedImage:
@@ -115,16 +106,6 @@ def open_voc(request: SourceRequest) -> Source:
             for split, found in names.items()
         },
     )
-
-
-def _names(path: Path) -> list[str]:
-    return [line.split()[0] for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-
-
-def _images(folder: Path) -> dict[str, Path]:
-    if not folder.is_dir():
-        raise MissingData(f"no folder {folder}")
-    return {path.stem: path for path in sorted(folder.iterdir()) if path.suffix.lower() in IMAGE_SUFFIXES}
 
 
 class _NoDoctype(ElementTree.TreeBuilder):

@@ -1,0 +1,1 @@
+"""Recipes of segmenters, one file each."""

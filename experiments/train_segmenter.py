@@ -1,0 +1,53 @@
+"""Train a segmenter by a recipe.
+
+    python experiments/train_segmenter.py                                     FCN-8s on BCCD's blood cells
+    python experiments/train_segmenter.py bccd_fcn8s --upsampling 32          the same as FCN-32s
+    python experiments/train_segmenter.py bccd_fcn8s --data voc:FOLDER        on other masks
+
+The run folder (--workdir, by default runs/RECIPE) gets config.json, metrics.jsonl, checkpoints, curves.png and
+report.json. The same command again resumes a run that was interrupted. segment.py uses it.
+"""
+
+import huge_pages  # noqa: F401  before what takes long: it may start Python anew
+
+# isort: split
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import segmenters
+import tyro
+from script import finish, main, recipe_arguments
+
+from xxnet_jax.segmentation.runs import SegmenterRecipe, run_segmenter
+
+DEFAULT_RECIPE = "bccd_fcn8s"
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """The recipe, and where it runs.
+
+    Attributes:
+        recipe: what to do.
+        workdir: the run folder; by default runs/RECIPE.
+        quiet: print only the result.
+        profile: before training, run a few steps and say where their time goes; a trace goes into profile/.
+    """
+
+    recipe: Annotated[SegmenterRecipe, tyro.conf.arg(name="")]
+    workdir: Path | None = None
+    quiet: bool = False
+    profile: bool = False
+
+
+def train_segmenter() -> int:
+    name, arguments = recipe_arguments(Arguments, sys.argv[1:], DEFAULT_RECIPE, segmenters)
+    workdir = arguments.workdir or Path("runs") / name
+    result = run_segmenter(arguments.recipe, workdir, quiet=arguments.quiet, profile=arguments.profile)
+    return finish(result, workdir)
+
+
+if __name__ == "__main__":
+    main(train_segmenter)
