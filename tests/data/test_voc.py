@@ -154,7 +154,9 @@ def test_what_is_missing_is_named(folder: Path):
 
 def test_tasks_are_not_mixed_up(folder: Path):
     """A set of boxes is not read as one of classes, nor the other way; the message names the sources there are."""
-    with pytest.raises(InvalidArgument, match="voc: is for detection; for classification there are digits"):
+    with pytest.raises(
+        InvalidArgument, match="voc: is for detection and segmentation; for classification there are digits"
+    ):
         open_source(f"voc:{folder}")
     with pytest.raises(InvalidArgument, match="digits: is for classification; for detection there are coco, tfds, voc"):
         open_source("digits", task="detection")

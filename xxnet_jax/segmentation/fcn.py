@@ -50,7 +50,9 @@ class Grid(NamedTuple):
 
 
 class FCN(VGG):
-    """FCN on VGG, see the table above: images [batch, height, width, channels] of any size to float32 scores
+    """FCN on VGG, see the table above.
+
+    Maps images [batch, height, width, channels], with the default padding of any size, to float32 scores
     [batch, height, width, num_classes].
 
     Attributes:
@@ -69,7 +71,7 @@ class FCN(VGG):
 
     def features(self, x: jax.Array, *, train: bool) -> Stages:
         if self.upsampling not in SKIPS:
-            raise UnknownName("upsampling", self.upsampling, map(str, get_args(Upsampling)))
+            raise UnknownName("upsampling", str(self.upsampling), map(str, get_args(Upsampling)))
         size = x.shape[1:3]
         x = jnp.pad(x, ((0, 0), *[(self.padding, self.padding)] * 2, (0, 0)))
         maps: dict[str, jax.Array] = {}
@@ -101,7 +103,8 @@ class FCN(VGG):
         yield from ()
 
     def smallest_input(self) -> int:
-        return 1
+        """For which fc1 has a window: of n pixels there are ceil(n / 32) cells."""
+        return max(1, 32 * (self.window - 1) + 1 - 2 * self.padding)
 
     def _middle(self, block: int) -> float:
         """Of the first cell behind the pooling of a block."""

@@ -15,7 +15,7 @@ from xxnet_jax.errors import CannotWrite
 from xxnet_jax.files import read_json_lines, write_atomically
 from xxnet_jax.losses import Metrics
 
-SHOWN = ("loss", "accuracy", "mAP")  # of the metrics, in a line for people
+SHOWN = ("loss", "accuracy", "mAP", "mIoU")  # of the metrics, in a line for people
 
 
 class MeanWindow:
