@@ -5,17 +5,21 @@ images of blood with red cells, white cells and platelets. BCCD has boxes; the m
     python experiments/train_segmenter.py bccd_fcn8s --data voc:MASKS
 """
 
+from typing import Any
+
 from xxnet_jax.optimizers import ScheduleConfig
 from xxnet_jax.segmentation.runs import SegmenterRecipe
 
+NARROW: dict[str, Any] = {
+    "features_of_blocks": (16, 32, 64, 128, 128),
+    "dense": (256, 256),
+    "window": 3,
+    "dropout_rate": 0.1,
+}
+
 RECIPE = SegmenterRecipe(
     model="vgg16_bn",
-    model_options={
-        "features_of_blocks": (16, 32, 64, 128, 128),
-        "dense": (256, 256),
-        "window": 3,
-        "dropout_rate": 0.1,
-    },
+    model_options=NARROW,
     data="voc:data/BCCD_masks",
     preprocessing="channels",
     upsampling=8,

@@ -25,6 +25,7 @@ from xxnet_jax.training.run import build_model, resolve
 
 RECIPES = script.recipe_names()
 TRAINED = [name for name in RECIPES if not name.startswith("finetune")]  # by train.py
+DEEP = ("nasnet", "densenet", "googlenet", "resnet_v2", "wide_resnet")
 QUICK = ("deepobs_2c2d_fashion_mnist", "lenet5_digits")
 # Sides of images for which a network needs less time than for its own.
 SMALLER = {
@@ -108,10 +109,10 @@ def in_haste() -> Iterator[None]:
 
 
 def marks(name: str) -> tuple[pytest.MarkDecorator, ...]:
-    """Networks for photographs, and NASNet, take a minute or two each to compile, and are not in CI."""
+    """Deep networks, and those for photographs, take up to two minutes each to compile, and are not in CI."""
     if name in QUICK:
         return ()
-    large = name.endswith(("_imagenet", "inception_v3")) or name.startswith("nasnet")
+    large = name.endswith(("_imagenet", "inception_v3", "_svhn")) or name.startswith(DEEP)
     return (pytest.mark.full_size if large else pytest.mark.slow,)
 
 

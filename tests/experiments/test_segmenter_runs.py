@@ -23,6 +23,7 @@ from xxnet_jax.segmentation.runs import SegmenterRecipe, SegmenterRun, run_segme
 from xxnet_jax.training import LoopResult, Run, loop
 
 OBJECT = "<object><name>{}</name><bndbox><xmin>{}</xmin><ymin>{}</ymin><xmax>{}</xmax><ymax>{}</ymax></bndbox></object>"
+TINY: dict[str, Any] = {"features_of_blocks": (4, 4, 8, 8, 8), "dense": (8,), "window": 1}
 
 
 def write_boxes(folder: Path) -> None:
@@ -58,7 +59,7 @@ def masks(tmp_path_factory) -> Path:
 def recipe(masks) -> SegmenterRecipe:
     return SegmenterRecipe(
         model="vgg11_bn",
-        model_options={"features_of_blocks": (4, 4, 8, 8, 8), "dense": (8,), "window": 1},
+        model_options=TINY,
         data=f"voc:{masks}",
         preprocessing="unit",
         padding=0,

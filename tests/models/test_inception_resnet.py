@@ -201,7 +201,7 @@ def test_endpoints(name: str, expected: Shapes):
     assert list(shapes(name, 299).items()) == list(expected.items())
 
 
-@every_variant
+@pytest.mark.parametrize("name", ["inception_resnet_v1"])
 def test_smallest_input(name: str):
     """75x75, as in Keras, is the smallest size: every map has a pixel there, and 74x74 is a ValueError that says so."""
     model = xx.create_model(name, num_classes=None)
@@ -212,7 +212,10 @@ def test_smallest_input(name: str):
         abstract_params(model, 74)
 
 
-@pytest.mark.parametrize(("name", "features"), [("inception_resnet_v1", 1792), ("inception_resnet_v2", 1536)])
+@pytest.mark.parametrize(
+    ("name", "features"),
+    [("inception_resnet_v1", 1792), pytest.param("inception_resnet_v2", 1536, marks=pytest.mark.full_size)],
+)
 def test_pooled_features(name: str, features: int):
     """Without classifier the result is the last map, or one number a channel."""
     for pooling, shape in ((None, (2, 2, 2, features)), ("avg", (2, features)), ("max", (2, features))):

@@ -84,7 +84,7 @@ def test_the_notes_transposed_convolution():
     expected = [[0, 1, 4, 4], [3, 13, 23, 18], [15, 43, 53, 36], [18, 45, 52, 32]]
     np.testing.assert_array_equal(transposed(1)[0, ..., 0], expected)
     assert transposed(2).shape == (1, 5, 5, 1)
-    layer = Conv(1, (3, 3), padding="VALID", use_bias=False)
+    layer: Any = Conv(1, (3, 3), padding="VALID", use_bias=False)
     columns = [layer.apply({"params": {"kernel": kernel}}, each.reshape(1, 4, 4, 1)).ravel() for each in np.eye(16)]
     matrix = np.stack(columns, axis=1)
     np.testing.assert_array_equal(matrix.T @ np.asarray(x).ravel(), np.ravel(expected))
@@ -97,15 +97,13 @@ def test_dilated_convolution(dilation: int):
     rng = np.random.default_rng(0)
     x = jnp.asarray(rng.standard_normal((1, 11, 12, 2)), jnp.float32)
     kernel = rng.standard_normal((3, 3, 2, 4)).astype(np.float32)
-    found = Conv(4, (3, 3), padding="VALID", kernel_dilation=dilation, use_bias=False).apply(
-        {"params": {"kernel": jnp.asarray(kernel)}}, x
-    )
+    holes: Any = Conv(4, (3, 3), padding="VALID", kernel_dilation=dilation, use_bias=False)
+    found = holes.apply({"params": {"kernel": jnp.asarray(kernel)}}, x)
     window = 2 * dilation + 1
     wide = np.zeros((window, window, 2, 4), np.float32)
     wide[::dilation, ::dilation] = kernel
-    expected = Conv(4, (window, window), padding="VALID", use_bias=False).apply(
-        {"params": {"kernel": jnp.asarray(wide)}}, x
-    )
+    filled: Any = Conv(4, (window, window), padding="VALID", use_bias=False)
+    expected = filled.apply({"params": {"kernel": jnp.asarray(wide)}}, x)
     assert found.shape[1:3] == (windows_along(11, window, 1), windows_along(12, window, 1))
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
 
@@ -115,7 +113,7 @@ def test_the_coarse_scores_are_vggs():
     vgg: Any = xx.create_model("vgg16", num_classes=9, spatial=True, **SMALL)
     variables = initialized(vgg, 224)
     images = jnp.asarray(np.random.default_rng(0).standard_normal((1, 256, 288, 3)), jnp.float32)
-    fcn = create_fcn("vgg16", 9, upsampling=32, padding=0, final_endpoint="predictions", **SMALL)
+    fcn: Any = create_fcn("vgg16", 9, upsampling=32, padding=0, final_endpoint="predictions", **SMALL)
     found = fcn.apply(variables, images, train=False)
     assert found.shape == (1, 2, 3, 9)
     np.testing.assert_allclose(found, vgg.apply(variables, images, train=False), rtol=1e-5, atol=1e-6)

@@ -108,8 +108,18 @@ def float64() -> Iterator[None]:
         yield
 
 
-@pytest.mark.parametrize("network", NETWORKS)
-@pytest.mark.parametrize("way", ["data parallel", "fsdp", "pmap", "model parallel"])
+# Ways that share their code with others are tested on the smallest network, the rest by request.
+EVERYWHERE = ("data parallel", "fsdp")
+
+
+@pytest.mark.parametrize(
+    ("way", "network"),
+    [
+        pytest.param(way, name, marks=() if way in EVERYWHERE or name == "lenet5" else pytest.mark.full_size)
+        for way in ("data parallel", "fsdp", "pmap", "model parallel")
+        for name in NETWORKS
+    ],
+)
 def test_the_same_losses(network: str, way: str):
     """The losses of 50 steps are those of one device, to the order of sums in float32, and they fall."""
     losses, _ = train(network, way)
@@ -135,7 +145,7 @@ def test_the_same_bits_twice(way: str):
     jax.tree.map(np.testing.assert_array_equal, state.params, again.params)
 
 
-@pytest.mark.parametrize(("examples", "accumulate"), [(2, 1), (4, 1), (2, 2)])
+@pytest.mark.parametrize(("examples", "accumulate"), [(2, 1), pytest.param(4, 1, marks=pytest.mark.full_size), (2, 2)])
 @pytest.mark.parametrize("way", ["data parallel", "pmap"])
 def test_ghost_batches(way: str, examples: int, accumulate: int):
     """The neighbours that are normalized together are the same wherever they lie: of 32 examples a device has 4, or 2

@@ -101,9 +101,8 @@ def masks_decoder(config: RunConfig) -> MasksDecoder:
 def build_segmenter(config: RunConfig) -> FCN:
     """The network of a run."""
     recipe = recipe_of(config)
-    formats, options = FORMATS[recipe.precision]._asdict(), dict(recipe.model_options)
-    options |= {"upsampling": recipe.upsampling, "padding": recipe.padding}
-    return create_fcn(recipe.model, len(config.classes), **formats, **options)
+    knobs: dict[str, Any] = FORMATS[recipe.precision]._asdict() | recipe.model_options
+    return create_fcn(recipe.model, len(config.classes), upsampling=recipe.upsampling, padding=recipe.padding, **knobs)
 
 
 def segmenter_loss(recipe: SegmenterRecipe) -> LossFn:
