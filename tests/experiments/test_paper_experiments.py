@@ -220,7 +220,7 @@ def test_figures_in_words(values: list[float | None], figure: str, text: str):
 @pytest.fixture
 def tiny(monkeypatch: pytest.MonkeyPatch) -> Experiment:
     """An experiment that takes seconds, under the name of a real one; its runs draw no curves of their own."""
-    monkeypatch.setattr(importlib.import_module("xxnet_jax.training.run"), "_plot", lambda folder: None)
+    monkeypatch.setattr(importlib.import_module("xxnet_jax.training.run"), "_plot", lambda *_: None)
     monkeypatch.setattr(script_of_experiments, "load_experiment", lambda name: (TINY, "Tiny."))
     return TINY
 
