@@ -10,12 +10,14 @@ import json
 import os
 import resource
 import signal
+import threading
 from pathlib import Path
 from typing import Any
 
 import chex
 import jax
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 from checks.kill_and_resume import differences, result
 
@@ -23,6 +25,7 @@ from xxnet_jax.data.source import Source, open_source
 from xxnet_jax.files import read_json_lines
 from xxnet_jax.optimizers import ScheduleConfig
 from xxnet_jax.training import LoopResult, Recipe, Run, loop, run
+from xxnet_jax.training.checkpoints import Checkpoints
 from xxnet_jax.training.folder import RunFolder
 from xxnet_jax.training.run import recipe_optimizer
 from xxnet_jax.training.state import TrainState, create_state
@@ -142,6 +145,25 @@ def test_killed_between_checkpoints(undisturbed, tmp_path, monkeypatch):
     monkeypatch.setattr(loop._Training, "advance", advance)
     finished(SMALL, workdir)
     assert differences(result(workdir), result(undisturbed)) == []
+
+
+def test_a_checkpoint_is_of_the_moment_of_saving(tmp_path, monkeypatch):
+    """However late Orbax writes in the background: sums that grow in the meantime are not in it."""
+    write = ocp.JsonCheckpointHandler._save_fn
+    changed = threading.Event()
+
+    async def write_late(handler, *arguments):
+        assert changed.wait(timeout=60)
+        await write(handler, *arguments)
+
+    monkeypatch.setattr(ocp.JsonCheckpointHandler, "_save_fn", write_late)
+    checkpoints, state, sums = Checkpoints(tmp_path), {"w": np.ones(3)}, {"loss": [1.5, 2.0]}
+    checkpoints.save(1, state, {"window": sums})
+    sums["loss"][0] += 4.0
+    changed.set()
+    checkpoints.wait()
+    assert checkpoints.restore(1, state)[1] == {"window": {"loss": [1.5, 2.0]}}
+    checkpoints.close()
 
 
 def test_kept_epochs(undisturbed, tmp_path, monkeypatch):

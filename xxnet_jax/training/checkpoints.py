@@ -4,6 +4,7 @@ A checkpoint is one atomic step: the state, and the host's side of the run (posi
 plateau, early stopping) as JSON. It is written in the background, under a temporary name that is renamed at the end.
 """
 
+import copy
 import logging
 import shutil
 import zlib
@@ -71,7 +72,7 @@ class Checkpoints:
         return sorted(self._manager.all_steps())
 
     def save(self, step: int, state: Any, host: dict[str, Any], best_step: int | None = None) -> None:
-        """Begin to save; the state may be donated as soon as this returns.
+        """Begin to save; as soon as this returns the state may be donated, and the host's part changed.
 
         Args:
             step: its number.
@@ -83,7 +84,8 @@ class Checkpoints:
             OSError: this or the previous checkpoint could not be written.
         """
         self._keep.best = best_step
-        record = {"host": host, "best_step": best_step, "crc32": checksum(state)}
+        # Orbax writes in the background, when the run may have added to what it passed.
+        record = {"host": copy.deepcopy(host), "best_step": best_step, "crc32": checksum(state)}
         items = ocp.args.Composite(state=ocp.args.StandardSave(state), host=ocp.args.JsonSave(record))
         try:
             self._manager.save(step, args=items)
