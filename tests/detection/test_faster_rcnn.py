@@ -9,13 +9,12 @@ import numpy as np
 import optax
 import pytest
 
+from xxnet_jax.detection.detector import Found, Objects
 from xxnet_jax.detection.faster_rcnn import (
     BACKBONES,
     FasterRCNN,
     FasterRCNNSettings,
-    Found,
     Lesson,
-    Objects,
     create_faster_rcnn,
     faster_rcnn_loss,
 )

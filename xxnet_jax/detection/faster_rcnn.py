@@ -43,12 +43,11 @@ from flax.linen.initializers import normal
 from xxnet_jax.boxes import pixels_to_continuous
 from xxnet_jax.detection.anchors import generate_anchors, tile_anchors
 from xxnet_jax.detection.boxes import FAST_RCNN_STDS, decode_boxes, encode_boxes
-from xxnet_jax.detection.nms import batched_nms
+from xxnet_jax.detection.detector import Found, Objects, check_call, found_of_classes, whole_canvas
 from xxnet_jax.detection.roi import roi_align, roi_pool
 from xxnet_jax.detection.targets import (
     anchor_losses,
     assign_anchors,
-    clip_to_window,
     inside_window,
     propose,
     region_losses,
@@ -140,20 +139,6 @@ class FasterRCNNSettings:
         return len(self.ratios) * len(self.sizes)
 
 
-class Objects(NamedTuple):
-    """The objects of a batch to learn from.
-
-    Attributes:
-        boxes: float32 [batch, m, 4].
-        labels: int32 [batch, m], classes from 0 on.
-        present: bool [batch, m]; the others are padding.
-    """
-
-    boxes: jax.Array
-    labels: jax.Array
-    present: jax.Array
-
-
 class Lesson(NamedTuple):
     """What the two stages said of a sample of a batch, and what they should have said; see `targets`.
 
@@ -172,22 +157,6 @@ class Lesson(NamedTuple):
     region_deltas: jax.Array
     region_labels: jax.Array
     region_targets: jax.Array
-
-
-class Found(NamedTuple):
-    """Detections of a batch, the surest of each image first; zeros and not valid where there are fewer.
-
-    Attributes:
-        boxes: float32 [batch, max_detections, 4], in pixels of the network's input.
-        scores: float32 [batch, max_detections], probabilities.
-        labels: int32 [batch, max_detections], classes from 0 on.
-        valid: bool [batch, max_detections].
-    """
-
-    boxes: jax.Array
-    scores: jax.Array
-    labels: jax.Array
-    valid: jax.Array
 
 
 class FasterRCNN(nn.Module):
@@ -231,11 +200,9 @@ class FasterRCNN(nn.Module):
         Raises:
             ValueError: training without objects, or images that the backbone does not take.
         """
-        if train and objects is None:
-            raise InvalidArgument("a detector is trained with objects: give them, or train=False")
+        check_call(objects, train=train)
         if content is None:
-            height, width = images.shape[1:3]
-            content = jnp.tile(jnp.asarray([[0, 0, width, height]], jnp.float32), (len(images), 1))
+            content = whole_canvas(images)
         features = self.backbone(images, train=train)
         logits, deltas = self._first_stage(features)
         anchors = jnp.asarray(self.anchors(*features.shape[1:3]))
@@ -330,23 +297,16 @@ class FasterRCNN(nn.Module):
     ) -> Found:
         """Each class moves its proposals by its own offsets; then suppression among those of a class."""
         s = self.settings
-        scores = jax.nn.softmax(logits)[..., 1:]
-        scores = jnp.where(valid[..., None] & (scores >= s.score_threshold), scores, -jnp.inf)
+        scores = jnp.where(valid[..., None], jax.nn.softmax(logits)[..., 1:], -jnp.inf)
         boxes = decode_boxes(deltas, proposals[:, :, None], stds=FAST_RCNN_STDS)
-        labels = jnp.broadcast_to(jnp.arange(self.num_classes, dtype=jnp.int32)[None, None], scores.shape)
-
-        def of_image(boxes: jax.Array, scores: jax.Array, labels: jax.Array, window: jax.Array) -> Found:
-            boxes, scores, labels = boxes.reshape(-1, 4), scores.reshape(-1), labels.reshape(-1)
-            boxes = clip_to_window(boxes, window)
-            kept, found = batched_nms(boxes, scores, labels, s.detection_iou, s.max_detections)
-            return Found(
-                jnp.where(found[:, None], boxes[kept], 0),
-                jnp.where(found, scores[kept], 0),
-                jnp.where(found, labels[kept], 0),
-                found,
-            )
-
-        return jax.vmap(of_image)(boxes, scores, labels, content)
+        return found_of_classes(
+            boxes,
+            scores,
+            content,
+            score_threshold=s.score_threshold,
+            iou_threshold=s.detection_iou,
+            max_detections=s.max_detections,
+        )
 
 
 def faster_rcnn_loss(settings: FasterRCNNSettings) -> LossFn:
