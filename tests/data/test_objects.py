@@ -281,6 +281,44 @@ def test_what_makes_no_sense_is_refused():
             ObjectsAugmentation(**options)
 
 
+# --- Canvases of several sizes ----------------------------------------------------------------------------------------
+
+CANVASES = ((32, 40), (40, 48), (48, 64))
+
+
+def test_a_canvas_for_ten_batches():
+    """Every ten batches another size may come, decided by the seed and the number; objects grow with it; a loader that
+    begins in the middle gives the same; evaluation has the format's."""
+    decoder = ObjectsDecoder(FORMAT, 3, canvases=CANVASES)
+    options = {"batch_size": 2, "seed": 3}
+    found = [*islice(make_loader(Drawings(12), decoder, train=True, **options).batches(), 60)]
+    sizes = [batch["image"].shape[1:3] for batch in found]
+    assert all(len(set(sizes[start : start + 10])) == 1 for start in range(0, 60, 10))
+    assert set(sizes) <= set(CANVASES)
+    assert len(set(sizes)) > 1
+    later = [*islice(make_loader(Drawings(12), decoder, train=True, **options).batches(17), 5)]
+    assert_same(later, found[17:22])
+    for size in CANVASES:
+        number = next(number for number in range(0, 1000, 10) if _size(decoder, number) == size)
+        row = decoder.of_batch(number, 3)(drawing(32, 40, [(4, 8, 20, 24)]))
+        assert row["image"].shape == (*size, 3)
+        np.testing.assert_allclose(bright(row["image"]), row["boxes"][0], atol=1)
+    assert all(
+        batch["image"].shape[1:3] == (32, 40)
+        for batch in make_loader(Drawings(12), decoder, 2, train=False, resident=False).batches()
+    )
+    stream = StreamedExamples(lambda: iter(Drawings(12)), 12)
+    with pytest.raises(InvalidArgument, match="canvases"):
+        make_loader(stream, decoder, 2, train=True)
+    with pytest.raises(InvalidArgument, match="resident"):
+        make_loader(Drawings(12), decoder, 2, train=True, resident=True)
+
+
+def _size(decoder: ObjectsDecoder, number: int) -> tuple[int, int]:
+    canvas = decoder.of_batch(number, 3).objects_format
+    return canvas.height, canvas.width
+
+
 # --- Loaders ---------------------------------------------------------------------------------------------------------
 
 

@@ -13,7 +13,9 @@ give them as they are annotated. `ObjectsDecoder` makes of an example what a bat
 So evaluation should take the true objects from the source, and bring what it detects back by `in_image`.
 """
 
-from dataclasses import dataclass
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple, TypedDict, get_args
 
 import numpy as np
@@ -26,6 +28,7 @@ from xxnet_jax.data.loader import Decoder, ImageFormat, generator
 from xxnet_jax.errors import InvalidArgument, UnknownName
 
 ObjectsFit = Literal["letterbox", "corner", "stretch"]
+BATCHES_OF_A_CANVAS = 10
 
 
 class ObjectsExample(TypedDict):
@@ -289,6 +292,8 @@ class ObjectsDecoder(Decoder):
         num_classes: of the labels.
         skip_corrupt: leave corrupt images out.
         augmentation: of examples with a draw.
+        canvases: heights and widths, one of which is drawn for every 10 training batches (YOLOv2, section 2); other
+            examples have the format's.
 
     Raises (when it is called):
         ValueError: a label that is none of the classes.
@@ -300,10 +305,12 @@ class ObjectsDecoder(Decoder):
         num_classes: int,
         skip_corrupt: bool = False,
         augmentation: ObjectsAugmentation | None = None,
+        canvases: Sequence[tuple[int, int]] = (),
     ):
         super().__init__(ImageFormat(*objects_format.shape), num_classes, skip_corrupt)
         self.objects_format = objects_format
         self.augmentation = augmentation or ObjectsAugmentation()
+        self.canvases = canvases
 
     def __call__(self, example: ObjectsExample, draw: np.ndarray | None = None) -> dict[str, Any]:
         """The row; `draw`, uint32 [2], decides what is random."""
@@ -328,4 +335,18 @@ class ObjectsDecoder(Decoder):
 
     @property
     def varies(self) -> bool:
-        return self.augmentation.changes
+        return self.augmentation.changes or self.varies_by_batch
+
+    @property
+    def varies_by_batch(self) -> bool:
+        return bool(self.canvases)
+
+    def of_batch(self, number: int, seed: int) -> "ObjectsDecoder":
+        if not self.canvases:
+            return self
+        rng = np.random.default_rng((seed, number // BATCHES_OF_A_CANVAS))
+        height, width = self.canvases[int(rng.integers(len(self.canvases)))]
+        other = copy.copy(self)
+        other.objects_format = replace(self.objects_format, height=height, width=width)
+        other.format = ImageFormat(*other.objects_format.shape)
+        return other
