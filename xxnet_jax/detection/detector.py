@@ -5,7 +5,8 @@ with them, what its loss is made of. Images are float32 [batch, height, width, c
 is the box of each image on the canvas, by default all of it.
 """
 
-from typing import NamedTuple
+from dataclasses import fields
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +14,9 @@ import jax.numpy as jnp
 from xxnet_jax.boxes import clip
 from xxnet_jax.detection.nms import batched_nms
 from xxnet_jax.errors import InvalidArgument
+from xxnet_jax.models import Network
+
+Kind = TypeVar("Kind", bound=Network)
 
 
 class Objects(NamedTuple):
@@ -53,6 +57,22 @@ def check_call(objects: Objects | None, *, train: bool) -> None:
     """
     if train and objects is None:
         raise InvalidArgument("a detector is trained with objects: give them, or train=False")
+
+
+def check_classes(num_classes: int) -> None:
+    """Refuse a detector of nothing.
+
+    Raises:
+        ValueError: there is no class.
+    """
+    if num_classes < 1:
+        raise InvalidArgument(f"num_classes must be 1 or more, got {num_classes}")
+
+
+def remade(network: Network, kind: type[Kind], **attributes: Any) -> Kind:
+    """A network of another kind, a subclass of its own, with its attributes and others."""
+    own = {item.name: getattr(network, item.name) for item in fields(network) if item.name not in ("parent", "name")}
+    return kind(**own, **attributes)
 
 
 def whole_canvas(images: jax.Array) -> jax.Array:

@@ -43,7 +43,15 @@ from flax.linen.initializers import normal
 from xxnet_jax.boxes import pixels_to_continuous
 from xxnet_jax.detection.anchors import generate_anchors, tile_anchors
 from xxnet_jax.detection.boxes import FAST_RCNN_STDS, decode_boxes, encode_boxes
-from xxnet_jax.detection.detector import Found, Objects, check_call, found_of_classes, whole_canvas
+from xxnet_jax.detection.detector import (
+    Found,
+    Objects,
+    check_call,
+    check_classes,
+    found_of_classes,
+    remade,
+    whole_canvas,
+)
 from xxnet_jax.detection.roi import roi_align, roi_pool
 from xxnet_jax.detection.targets import (
     anchor_losses,
@@ -407,18 +415,12 @@ def create_faster_rcnn(
     """
     if backbone not in BACKBONES:
         raise UnknownName("backbone", backbone, BACKBONES)
-    if num_classes < 1:
-        raise InvalidArgument(f"num_classes must be 1 or more, got {num_classes}")
+    check_classes(num_classes)
     chosen = BACKBONES[backbone]
     options: dict[str, Any] = {"num_classes": None, "dtype": dtype, "param_dtype": param_dtype}
     options |= chosen.knobs | knobs
     network = create_model(chosen.model, final_endpoint=chosen.endpoint, **options)
     stage = None
     if chosen.last_stage:
-        whole = create_model(chosen.model, **options)
-        attributes = {item.name: getattr(whole, item.name) for item in fields(ResNet) if item.name not in _OF_FLAX}
-        stage = LastStage(**attributes)
+        stage = remade(create_model(chosen.model, **options), LastStage)
     return FasterRCNN(network, chosen.stride, num_classes, settings or FasterRCNNSettings(), stage, dtype, param_dtype)
-
-
-_OF_FLAX = ("parent", "name")
