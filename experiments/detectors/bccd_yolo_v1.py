@@ -19,7 +19,9 @@ RECIPE = DetectorRecipe(
     width=320,
     canvas_fit="letterbox",
     max_objects=40,
-    changes_of_objects=ObjectsAugmentation(mirror=0.5, smallest_scale=0.8, largest_scale=1.25),
+    changes_of_objects=ObjectsAugmentation(
+        mirror=0.5, smallest_scale=0.8, largest_scale=1.2, exposure=1.5, saturation=1.5
+    ),
     batch_size=8,
     epochs=100,
     optimizer="adam",
