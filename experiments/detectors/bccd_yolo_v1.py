@@ -22,12 +22,12 @@ RECIPE = DetectorRecipe(
     changes_of_objects=ObjectsAugmentation(
         mirror=0.5, smallest_scale=0.8, largest_scale=1.2, exposure=1.5, saturation=1.5
     ),
-    batch_size=8,
+    batch_size=4,
     epochs=100,
     optimizer="adam",
     learning_rate=1e-3,
     schedule=ScheduleConfig(name="cosine", warmup=100),
     clip_norm=10.0,
-    evaluate_every=125,
+    evaluate_every=255,
     yolo_v1=YoloV1Settings(grid=(8, 10)),
 )

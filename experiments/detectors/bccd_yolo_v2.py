@@ -29,12 +29,12 @@ RECIPE = DetectorRecipe(
     changes_of_objects=ObjectsAugmentation(
         mirror=0.5, smallest_scale=0.8, largest_scale=1.2, exposure=1.5, saturation=1.5
     ),
-    batch_size=8,
+    batch_size=4,
     epochs=60,
     optimizer="adam",
     learning_rate=1e-3,
     schedule=ScheduleConfig(name="cosine", warmup=100),
-    evaluate_every=125,
+    evaluate_every=255,
     yolo_v2=YoloV2Settings(
         anchors=((1.2, 1.2), (2.3, 2.4), (3.2, 3.2), (3.8, 3.0), (5.5, 5.6)),
         prior_images=1000,

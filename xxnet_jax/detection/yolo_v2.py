@@ -2,11 +2,11 @@
 
     darknet19                              darknet_tiny                       small
     Darknet-19 without its classifier      its first six convolutions         nine convolutions of 16 to 256 features
-    head1, head2    3x3 1024, 3x3 1024     pooled with stride 1, then         3x3 256
+    head1, head2    3x3 1024, 3x3 1024     pooled with stride 1, then         3x3 128
                                              3x3 1024, 3x3 1024
     passthrough     1x1 64 of conv13,                                         1x1 32 of conv6
                       2x2 pixels to channels
-    fused           3x3 1024 of both                                          3x3 256 of both
+    fused           3x3 1024 of both                                          3x3 192 of both
     prediction      1x1 anchors x (5 + classes)
 
                     parameters, VOC    at                  from
@@ -202,11 +202,11 @@ BACKBONES: dict[str, Backbone] = {
         "darknet_tiny",
         16,
         {"stages": _SMALL, "norm": BATCH_NORM},
-        head=(256,),
+        head=(128,),
         passthrough="conv6",
         squeezed=32,
         reorganization="space_to_depth",
-        fused=256,
+        fused=192,
     ),
 }
 
