@@ -10,7 +10,7 @@ import numpy as np
 import optax
 import pytest
 import references
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from rectangles import SHAPE, arguments, rectangles
 
@@ -39,6 +39,7 @@ PAIRS = [
 ]
 TREE = WordTree.from_hypernyms(["terrier", "hound", "cat", "car", "pug"], PAIRS, "object")
 SETTINGS = YoloV2Settings(anchors=((1.2, 1.2), (2.6, 2.0)), prior_images=0, max_detections=10)
+FEW = settings(max_examples=5)  # each tree is compiled anew
 
 
 def test_the_tree_of_hypernyms():
@@ -74,6 +75,7 @@ def random_tree(random: np.random.Generator) -> WordTree:
     return WordTree(tuple(f"n{i}" for i in range(len(parents))), tuple(parents))
 
 
+@FEW
 @given(st.integers(0, 2**16))
 def test_probabilities_are_products_of_softmaxes(seed):
     """Siblings sum to 1 given their parent; a node has the product of its path; the children of a node sum to it; the
@@ -81,12 +83,13 @@ def test_probabilities_are_products_of_softmaxes(seed):
     random = np.random.default_rng(seed)
     tree = random_tree(random)
     logits = random.normal(0, 3, (4, len(tree))).astype(np.float32)
-    conditional, absolute = np.exp(tree.log_conditional(logits)), np.asarray(tree.probabilities(logits))
+    labels = random.integers(0, len(tree), 4)
+    all_of_them = jax.jit(lambda x, node: (tree.log_conditional(x), tree.probabilities(x), tree.loss(x, node)))
+    conditional, absolute, loss = map(np.asarray, all_of_them(logits, labels))
+    conditional = np.exp(conditional)
     children: dict[int, list[int]] = {}
     for node, parent in enumerate(tree.parents):
         children.setdefault(parent, []).append(node)
-    labels = random.integers(0, len(tree), 4)
-    loss = tree.loss(jnp.asarray(logits), jnp.asarray(labels))
     for row in range(4):
         expected = np.zeros(len(tree))
         for group in children.values():
@@ -100,15 +103,15 @@ def test_probabilities_are_products_of_softmaxes(seed):
         assert float(loss[row]) == pytest.approx(-math.log(product[labels[row]]), rel=1e-4, abs=1e-5)
 
 
+@FEW
 @given(st.integers(0, 2**16), st.floats(0.05, 0.95))
 def test_the_descent_is_that_of_the_loop(seed, threshold):
     """From the root to the likeliest child as long as the product is above the threshold, at least one level."""
     random = np.random.default_rng(seed)
     tree = random_tree(random)
     logits = random.normal(0, 2, (2, 3, len(tree))).astype(np.float32)
-    probabilities = np.asarray(tree.probabilities(logits))
-    found = np.asarray(tree.descend(logits, threshold))
-    detected = np.asarray(tree.detected(logits, threshold))
+    all_of_them = jax.jit(lambda x, t: (tree.probabilities(x), tree.descend(x, t), tree.detected(x, t)))
+    probabilities, found, detected = map(np.asarray, all_of_them(logits, np.float32(threshold)))
     for place in np.ndindex(2, 3):
         node, left = -1, True
         while left:
@@ -125,7 +128,8 @@ def test_the_descent_is_that_of_the_loop(seed, threshold):
 def test_labels_need_not_be_leaves():
     """A dog of unknown kind: the logits of the kinds have no gradient, those of dog and its siblings have."""
     dog = TREE.index("dog")
-    gradient = jax.grad(lambda x: TREE.loss(x[None], jnp.array([dog]))[0])(jnp.zeros(len(TREE)))
+    slopes = jax.jit(jax.grad(lambda x: TREE.loss(x[None], jnp.array([dog]))[0]))
+    gradient = slopes(jnp.zeros(len(TREE)))
     moved = {name for name, slope in zip(TREE.names, gradient, strict=True) if slope != 0}
     assert moved == {"animal", "artifact", "dog", "cat"}
 
@@ -175,11 +179,11 @@ def test_an_image_with_a_class_alone():
     lesson = random_lesson(0)
     raw, label = np.asarray(lesson.predictions[0]).reshape(-1, 5 + len(TREE)), int(lesson.objects.labels[0, 0])
     best, expected, where = -1.0, 0.0, 0
-    for place, numbers in enumerate(raw):
-        probability = float(TREE.probabilities(numbers[5:])[label])
+    probabilities = np.asarray(jax.jit(TREE.probabilities)(raw[:, 5:]))[:, label]
+    for place, (numbers, probability) in enumerate(zip(raw, probabilities, strict=True)):
         if references.sigmoid(numbers[4]) * probability > best:
             best, expected, where = references.sigmoid(numbers[4]) * probability, -math.log(probability), place
-    found = class_alone(lesson.predictions[0], lesson.objects.labels[0, 0], TREE)
+    found = jax.jit(class_alone, static_argnums=2)(lesson.predictions[0], lesson.objects.labels[0, 0], TREE)
     assert float(found) == pytest.approx(expected, rel=1e-5)
 
     loss_fn = yolo9000_loss(SETTINGS, 2, TREE)
@@ -189,14 +193,14 @@ def test_an_image_with_a_class_alone():
         outputs = Outputs(lesson._replace(predictions=predictions), {}, jnp.asarray(0))
         return loss_fn(outputs, batch, jax.random.key(0))
 
-    (_, metrics), gradient = jax.value_and_grad(loss, has_aux=True)(lesson.predictions)
+    (_, metrics), gradient = jax.jit(jax.value_and_grad(loss, has_aux=True))(lesson.predictions)
     gradient = np.asarray(gradient[0]).reshape(raw.shape)
     assert np.flatnonzero(gradient.any(1)).tolist() == [where]
     assert not gradient[where, :5].any()
 
     plain = yolo_v2_loss(SETTINGS, 2)
-    outputs = Outputs(lesson, {}, jnp.asarray(0))
-    _, of_detection = plain(outputs, {"mask": jnp.array([False, True])}, jax.random.key(0))
+    second = {"mask": jnp.array([False, True])}
+    _, of_detection = jax.jit(lambda x: plain(Outputs(x, {}, jnp.asarray(0)), second, jax.random.key(0)))(lesson)
     for name in ("box", "object", "background"):
         assert float(metrics[name].total) == pytest.approx(float(of_detection[name].total), rel=1e-5)
     assert float(metrics["class"].total) > expected
