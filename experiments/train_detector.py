@@ -1,6 +1,7 @@
 """Train a detector by a recipe.
 
     python experiments/train_detector.py                                     Faster R-CNN on BCCD's blood cells
+    python experiments/train_detector.py bccd_yolo_v2                        YOLO v2 on the same
     python experiments/train_detector.py bccd_small --optimizer adam         the same with another optimizer
     python experiments/train_detector.py bccd_small --data voc:FOLDER        on other objects
 

@@ -27,7 +27,8 @@ RECIPE = DetectorRecipe(
     schedule=ScheduleConfig(name="cosine", warmup=100),
     clip_norm=10.0,
     evaluate_every=255,
-    detector=FasterRCNNSettings(
+    detector="faster_rcnn",
+    faster_rcnn=FasterRCNNSettings(
         sizes=(20.0, 40.0, 80.0),
         rpn_features=128,
         dense=(256,),

@@ -1,7 +1,8 @@
 """Images with boxes: changes checked against the pixels themselves, fixed shapes, masks, draws, and all loaders."""
 
+import colorsys
 import pickle
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
 import jax
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 from xxnet_jax.data import ObjectsAugmentation, ObjectsDecoder, ObjectsFormat, make_loader
 from xxnet_jax.data.crops import Window
 from xxnet_jax.data.loader import Batch, IndexedLoader, draws
-from xxnet_jax.data.objects import ObjectsExample, cropped, in_image, make_example, mirrored
+from xxnet_jax.data.objects import ObjectsExample, cropped, in_image, make_example, mirrored, with_colours
 from xxnet_jax.data.source import IndexedExamples, StreamedExamples
 from xxnet_jax.errors import CorruptData, InvalidArgument, UnknownName
 from xxnet_jax.losses import Outputs
@@ -276,9 +277,86 @@ def test_what_makes_no_sense_is_refused():
     for options in ({"height": 0}, {"max_objects": 0}, {"fit": "stretch", "shorter_side": 5}):
         with pytest.raises(InvalidArgument):
             ObjectsFormat(**({"height": 9, "width": 9, "channels": 3, "max_objects": 1} | options))  # type: ignore[arg-type]
-    for options in ({"mirror": 1.5}, {"smallest_area": 0}, {"smallest_scale": 2}, {"largest_aspect": 0.5}):
+    for options in (
+        {"exposure": 0.5},
+        {"mirror": 1.5},
+        {"smallest_area": 0},
+        {"smallest_scale": 2},
+        {"largest_aspect": 0.5},
+    ):
         with pytest.raises(InvalidArgument):
             ObjectsAugmentation(**options)
+
+
+@pytest.mark.parametrize(("exposure", "saturation"), [(1.5, 1.0), (0.7, 1.3), (1.0, 1 / 1.5), (2.0, 2.0)])
+def test_colours_are_changed_as_in_hsv(exposure: float, saturation: float):
+    """Value and saturation of each pixel times a factor, at most 1, with the hue as it was: Python's colorsys. Grays
+    have no saturation; black stays black; rounded to 8 bits."""
+    image = np.random.default_rng(0).integers(0, 256, (8, 9, 3), np.uint8)
+    image[0, 0], image[0, 1], image[0, 2] = 0, 128, (255, 0, 0)
+    found = with_colours(image, exposure, saturation)
+    for pixel, changed in zip(image.reshape(-1, 3), found.reshape(-1, 3), strict=True):
+        hue, s, v = colorsys.rgb_to_hsv(*(pixel / 255).tolist())
+        expected = colorsys.hsv_to_rgb(hue, min(1, saturation * s), min(1, exposure * v))
+        np.testing.assert_allclose(changed, 255 * np.array(expected), atol=0.51)
+    gray = np.full((2, 2, 1), 100, np.uint8)
+    assert with_colours(gray, 1.5, 3.0).tolist() == np.full((2, 2, 1), 150).tolist()
+
+
+def test_draws_decide_the_colours():
+    """One draw gives the same colours, another one others; windows and places are those without colours, and so are
+    the boxes; the factors are as often above 1 as below."""
+    plain = ObjectsAugmentation(mirror=0.5, smallest_scale=0.8, largest_scale=1.25)
+    vivid = replace(plain, exposure=1.5, saturation=1.5)
+    example = Drawings(13)[5]
+    one, other = (ObjectsDecoder(FORMAT, 3, augmentation=augmentation) for augmentation in (plain, vivid))
+    brighter = 0
+    for draw in draws(0, 0, np.arange(40)):
+        before, after = one(example, draw), other(example, draw)
+        np.testing.assert_array_equal(before["boxes"], after["boxes"])
+        np.testing.assert_array_equal(after["image"], other(example, draw)["image"])
+        assert (before["image"] != after["image"]).any()
+        assert not after["image"][(before["image"] == 0).all(-1)].any()
+        brighter += after["image"].max(-1).mean() > before["image"].max(-1).mean()
+    assert 10 < brighter < 30
+
+
+# --- Canvases of several sizes ----------------------------------------------------------------------------------------
+
+CANVASES = ((32, 40), (40, 48), (48, 64))
+
+
+def test_a_canvas_for_ten_batches():
+    """Every ten batches another size may come, decided by the seed and the number; objects grow with it; a loader that
+    begins in the middle gives the same; evaluation has the format's."""
+    decoder = ObjectsDecoder(FORMAT, 3, canvases=CANVASES)
+    options = {"batch_size": 2, "seed": 3}
+    found = [*islice(make_loader(Drawings(12), decoder, train=True, **options).batches(), 60)]
+    sizes = [batch["image"].shape[1:3] for batch in found]
+    assert all(len(set(sizes[start : start + 10])) == 1 for start in range(0, 60, 10))
+    assert set(sizes) <= set(CANVASES)
+    assert len(set(sizes)) > 1
+    later = [*islice(make_loader(Drawings(12), decoder, train=True, **options).batches(17), 5)]
+    assert_same(later, found[17:22])
+    for size in CANVASES:
+        number = next(number for number in range(0, 1000, 10) if _size(decoder, number) == size)
+        row = decoder.of_batch(number, 3)(drawing(32, 40, [(4, 8, 20, 24)]))
+        assert row["image"].shape == (*size, 3)
+        np.testing.assert_allclose(bright(row["image"]), row["boxes"][0], atol=1)
+    assert all(
+        batch["image"].shape[1:3] == (32, 40)
+        for batch in make_loader(Drawings(12), decoder, 2, train=False, resident=False).batches()
+    )
+    stream = StreamedExamples(lambda: iter(Drawings(12)), 12)
+    with pytest.raises(InvalidArgument, match="canvases"):
+        make_loader(stream, decoder, 2, train=True)
+    with pytest.raises(InvalidArgument, match="resident"):
+        make_loader(Drawings(12), decoder, 2, train=True, resident=True)
+
+
+def _size(decoder: ObjectsDecoder, number: int) -> tuple[int, int]:
+    canvas = decoder.of_batch(number, 3).objects_format
+    return canvas.height, canvas.width
 
 
 # --- Loaders ---------------------------------------------------------------------------------------------------------

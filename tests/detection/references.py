@@ -212,3 +212,158 @@ def log_softmax(logits: np.ndarray) -> np.ndarray:
 
 def smooth_l1(difference: np.ndarray) -> float:
     return sum(d * d / 2 if abs(d) < 1 else abs(d) - 0.5 for d in difference)
+
+
+# --- YOLO ------------------------------------------------------------------------------------------------------------
+
+
+def sigmoid(x: float) -> float:
+    return 1 / (1 + math.exp(-x))
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    return np.exp(log_softmax(logits))
+
+
+def corners(x: float, y: float, width: float, height: float) -> np.ndarray:
+    return np.array([x - width / 2, y - height / 2, x + width / 2, y + height / 2])
+
+
+def centred(box: np.ndarray) -> tuple[float, float, float, float]:
+    x1, y1, x2, y2 = map(float, box)
+    return (x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1
+
+
+def region_layer(
+    raw: np.ndarray,
+    objects: np.ndarray,
+    labels: np.ndarray,
+    anchors: Iterable[tuple[float, float]],
+    *,
+    young: bool,
+    rescore: bool,
+    threshold: float = 0.6,
+    weights: tuple[float, float, float, float] = (1.0, 5.0, 1.0, 1.0),
+) -> tuple[dict[str, float], np.ndarray]:
+    """Darknet's region layer: parts of the loss, and what is sent back, the gradient's negative.
+
+    Cell by cell and anchor by anchor as if there were no object, then object by object over what was written there.
+
+    Args:
+        raw: [rows, columns, anchors, 5 + classes].
+        objects: [n, 4], in cells.
+        labels: [n].
+        anchors: in cells.
+        young: in the first 12,800 images.
+        rescore: the confidence is to be the IoU.
+        threshold: of the IoU above which no confidence is learnt.
+        weights: of coordinates, objects, background and classes.
+    """
+    rows, columns, _, numbers = raw.shape
+    anchors = list(anchors)
+    of_box, of_object, of_background, of_class = weights
+    delta = np.zeros(raw.shape)
+    cost = {name: np.zeros(raw.shape[:3]) for name in ("box", "object", "background", "class")}
+
+    def predicted(j: int, i: int, n: int) -> np.ndarray:
+        x, y, w, h = raw[j, i, n, :4]
+        return corners(i + sigmoid(x), j + sigmoid(y), anchors[n][0] * math.exp(w), anchors[n][1] * math.exp(h))
+
+    def learn_box(truth: np.ndarray, j: int, i: int, n: int, scale: float) -> None:
+        x, y, w, h = centred(truth)
+        cost["box"][j, i, n] = 0
+        for k, target in enumerate((x - i, y - j, math.log(w / anchors[n][0]), math.log(h / anchors[n][1]))):
+            value = sigmoid(raw[j, i, n, k]) if k < 2 else raw[j, i, n, k]
+            slope = value * (1 - value) if k < 2 else 1
+            delta[j, i, n, k] = scale * (target - value) * slope
+            cost["box"][j, i, n] += scale * (target - value) ** 2 / 2
+
+    def learn_confidence(name: str, target: float, j: int, i: int, n: int, scale: float) -> None:
+        value = sigmoid(raw[j, i, n, 4])
+        delta[j, i, n, 4] = scale * (target - value) * value * (1 - value)
+        cost["object"][j, i, n] = cost["background"][j, i, n] = 0
+        cost[name][j, i, n] = scale * (target - value) ** 2 / 2
+
+    for j in range(rows):
+        for i in range(columns):
+            for n, (width, height) in enumerate(anchors):
+                best = max((float(iou(predicted(j, i, n), each)) for each in objects), default=0.0)
+                learn_confidence("background", 0, j, i, n, 0 if best > threshold else of_background)
+                if young:
+                    learn_box(corners(i + 0.5, j + 0.5, width, height), j, i, n, 0.01)
+    for truth, label in zip(objects, labels, strict=True):
+        x, y, width, height = centred(truth)
+        i, j = min(int(x), columns - 1), min(int(y), rows - 1)
+        shape = corners(0, 0, width, height)
+        fits = [float(iou(shape, corners(0, 0, *anchor))) for anchor in anchors]
+        n = fits.index(max(fits))
+        learn_box(truth, j, i, n, of_box * (2 - width / columns * height / rows))
+        learn_confidence("object", float(iou(predicted(j, i, n), truth)) if rescore else 1, j, i, n, of_object)
+        probabilities = softmax(raw[j, i, n, 5:])
+        wanted = np.arange(numbers - 5) == label
+        delta[j, i, n, 5:] = of_class * (wanted - probabilities)
+        cost["class"][j, i, n] = -of_class * math.log(probabilities[label])
+    return {name: float(values.sum()) for name, values in cost.items()}, delta
+
+
+def detection_layer(
+    classes: np.ndarray,
+    confidences: np.ndarray,
+    locations: np.ndarray,
+    objects: np.ndarray,
+    labels: np.ndarray,
+    grid: tuple[int, int],
+    rescore: bool,
+) -> dict[str, float]:
+    """The five sums of YOLO's equation 3 with lambda 5 and .5, the responsible box as in Darknet's detection layer.
+
+    Args:
+        classes, confidences, locations: [cells, classes], [cells, boxes] and [cells, boxes, 4].
+        objects: [n, 4], in parts of the canvas.
+        labels: [n].
+        grid: rows and columns.
+        rescore: the confidence is to be the IoU.
+    """
+    rows, columns = grid
+    truth: dict[int, tuple[np.ndarray, int]] = {}
+    for box, label in zip(objects, labels, strict=True):
+        x, y, _, _ = centred(box)
+        cell = min(int(y * rows), rows - 1) * columns + min(int(x * columns), columns - 1)
+        truth.setdefault(cell, (box, int(label)))
+    cost = dict.fromkeys(("centre", "size", "object", "background", "class"), 0.0)
+    for cell in range(rows * columns):
+        chosen = -1
+        if cell in truth:
+            box, label = truth[cell]
+            x, y, w, h = centred(box)
+            row, column = divmod(cell, columns)
+            overlap, distance = [], []
+            for a, b, root_w, root_h in locations[cell]:
+                found = ((a + column) / columns, (b + row) / rows, root_w**2, root_h**2)
+                overlap.append(float(iou(corners(*found), box)))
+                distance.append(math.dist(found, (x, y, w, h)))
+            chosen = overlap.index(max(overlap)) if max(overlap) > 0 else distance.index(min(distance))
+            a, b, root_w, root_h = locations[cell, chosen]
+            cost["centre"] += 5 * ((a - (x * columns - column)) ** 2 + (b - (y * rows - row)) ** 2)
+            cost["size"] += 5 * ((root_w - math.sqrt(w)) ** 2 + (root_h - math.sqrt(h)) ** 2)
+            cost["object"] += (confidences[cell, chosen] - (overlap[chosen] if rescore else 1)) ** 2
+            cost["class"] += sum((p - (k == label)) ** 2 for k, p in enumerate(classes[cell]))
+        cost["background"] += sum(0.5 * c**2 for k, c in enumerate(confidences[cell]) if k != chosen)
+    return cost
+
+
+def reorg(x: np.ndarray) -> np.ndarray:
+    """Darknet's `reorg_cpu` with stride 2, as its reorg layer calls it: [channels, height, width] to [4 channels, ...].
+
+    With the sizes of the input, which is taken for a map of twice the sides and a quarter of the channels.
+    """
+    c, h, w = x.shape
+    flat, out = x.reshape(-1), np.zeros(x.size, x.dtype)
+    quarter = c // 4
+    for k in range(c):
+        for j in range(h):
+            for i in range(w):
+                offset = k // quarter
+                w2, h2 = i * 2 + offset % 2, j * 2 + offset // 2
+                out[i + w * (j + h * k)] = flat[w2 + w * 2 * (h2 + h * 2 * (k % quarter))]
+    return out.reshape(4 * c, h // 2, w // 2)

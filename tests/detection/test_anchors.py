@@ -1,10 +1,12 @@
-"""Anchors: Faster R-CNN's to the digit, their order on a map, and YOLOv2's."""
+"""Anchors: Faster R-CNN's to the digit, their order on a map, YOLOv2's, and those of clusters."""
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from xxnet_jax.boxes import area, pixels_to_continuous, shape_iou, xyxy_to_cxcywh
-from xxnet_jax.detection import YOLO_V2_ANCHORS, generate_anchors, tile_anchors
+from xxnet_jax.detection import YOLO_V2_ANCHORS, cluster_anchors, generate_anchors, tile_anchors
 
 NINE = [
     [-84, -40, 99, 55],
@@ -62,9 +64,49 @@ def test_yolo_anchors_fit_boxes_of_their_data():
     np.testing.assert_allclose(32 * coco, pixels, atol=0.051)
 
 
+def iou_of_shapes(a: np.ndarray, b: np.ndarray) -> float:
+    common = min(a[0], b[0]) * min(a[1], b[1])
+    return common / (a[0] * a[1] + b[0] * b[1] - common)
+
+
+@given(st.integers(0, 2**16), st.integers(1, 6))
+def test_clusters(seed, k):
+    """The average IoU is that of each shape with its best anchor; more than a single mean shape reaches; a unit of
+    length twice as small makes anchors twice as large; and the smallest comes first."""
+    shapes = np.random.default_rng(seed).uniform(0.3, 9, (40, 2))
+    found = cluster_anchors(shapes, k, starts=3)
+    assert found.anchors.shape == (k, 2)
+    expected = np.mean([max(iou_of_shapes(shape, anchor) for anchor in found.anchors) for shape in shapes])
+    np.testing.assert_allclose(found.average_iou, expected, rtol=1e-12)
+    assert (np.diff(found.anchors.prod(1)) >= 0).all()
+    one = np.mean([iou_of_shapes(shape, shapes.mean(0)) for shape in shapes])
+    assert found.average_iou >= one if k == 1 else found.average_iou > one
+    doubled = cluster_anchors(2 * shapes, k, starts=3)
+    np.testing.assert_allclose(doubled.anchors, 2 * found.anchors, rtol=1e-12)
+
+
+def test_clusters_that_are_apart_are_found():
+    """Three bunches of shapes: their means, in any order of the shapes; and each shape by itself has an IoU of 1."""
+    random = np.random.default_rng(0)
+    bunches = [centre * random.uniform(0.95, 1.05, (20, 2)) for centre in ([1.0, 1.0], [3.0, 1.5], [4.0, 8.0])]
+    shapes = random.permutation(np.concatenate(bunches))
+    found = cluster_anchors(shapes, 3)
+    np.testing.assert_allclose(found.anchors, [bunch.mean(0) for bunch in bunches], rtol=1e-12)
+    assert found.average_iou > 0.93
+    averages = [cluster_anchors(shapes, k).average_iou for k in (1, 2, 3, 60)]
+    assert averages == sorted(averages)
+    assert averages[-1] == 1
+    same = np.tile([[2.0, 3.0]], (5, 1))
+    assert cluster_anchors(same, 3).anchors.tolist() == [[2, 3]] * 3
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
+        (lambda: cluster_anchors(np.ones((3, 2)), 4), "1 to 3 anchors"),
+        (lambda: cluster_anchors(np.ones((3, 2)), 0), "1 to 3 anchors"),
+        (lambda: cluster_anchors(np.zeros((3, 2)), 1), "above 0"),
+        (lambda: cluster_anchors(np.ones((3, 4)), 1), r"\[n, 2\]"),
         (lambda: generate_anchors(ratios=()), "ratios above 0"),
         (lambda: generate_anchors(scales=(8, -1)), "scales above 0"),
         (lambda: generate_anchors(base_size=0), "base_size above 0"),

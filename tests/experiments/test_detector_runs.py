@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import chex
+import cluster_anchors
 import detect
 import evaluate_detector
 import jax
@@ -20,7 +21,8 @@ from PIL import Image
 
 from xxnet_jax.data import open_source
 from xxnet_jax.data.source import IndexedExamples
-from xxnet_jax.detection.faster_rcnn import FasterRCNNSettings, Found
+from xxnet_jax.detection.detector import Found
+from xxnet_jax.detection.faster_rcnn import FasterRCNNSettings
 from xxnet_jax.detection.runs import (
     DetectorRecipe,
     DetectorRun,
@@ -30,13 +32,17 @@ from xxnet_jax.detection.runs import (
     resolve,
     run_detector,
 )
+from xxnet_jax.detection.yolo_v1 import YoloV1Settings
+from xxnet_jax.detection.yolo_v2 import YoloV2Settings
 from xxnet_jax.errors import ConfigMismatch, InvalidArgument, UnknownName
 from xxnet_jax.files import read_json_lines
 from xxnet_jax.metrics.matching import Detections
+from xxnet_jax.models.darknet import table
 from xxnet_jax.training import LoopResult, Recipe, Run, loop, run
 from xxnet_jax.training.folder import RunFolder
 from xxnet_jax.training.sharding import make_mesh
 
+RATE = "learning_rate"
 COLOURS = {"blue": (0, 0, 255), "red": (255, 0, 0)}
 OBJECT = "<object><name>{}</name><bndbox><xmin>{}</xmin><ymin>{}</ymin><xmax>{}</xmax><ymax>{}</ymax></bndbox></object>"
 SETTINGS = FasterRCNNSettings(
@@ -100,7 +106,7 @@ def recipe(data) -> DetectorRecipe:
         log_every=2,
         evaluate_every=3,
         devices=1,
-        detector=SETTINGS,
+        faster_rcnn=SETTINGS,
     )
 
 
@@ -195,6 +201,108 @@ def test_scripts(undisturbed, data, tmp_path, call):
     status, _, errors = call(detect.detect, undisturbed, image, "--threshold", "2")
     assert status == 2
     assert "0..1" in errors
+
+
+YOLO: dict[str, dict[str, Any]] = {
+    "yolo_v1": {
+        "yolo_v1": YoloV1Settings(grid=(3, 4), max_detections=8),
+        "model_options": {"stages": table("3x3 8", "3x3 16", "3x3 24", "3x3 32"), "dense": (32,)},
+    },
+    "yolo_v2": {
+        "yolo_v2": YoloV2Settings(anchors=((1.0, 1.2), (2.0, 2.4)), max_detections=8),
+        "model_options": {
+            "stages": table("3x3 8", "3x3 16", "3x3 24, 3x3 24", "3x3 32"),
+            "stride": 8,
+            "passthrough": "conv4",
+            "squeezed": 8,
+            "head": (32,),
+            "fused": 32,
+        },
+    },
+}
+
+
+@pytest.mark.parametrize("detector", list(YOLO))
+def test_other_detectors_by_the_same_run(detector, recipe, data, tmp_path, call):
+    """Each trains, validates and reports as the first one does, and the scripts use what it leaves."""
+    own = dataclasses.replace(recipe, detector=detector, steps=4, evaluate_every=2, **YOLO[detector])
+    report = run_detector(own, tmp_path / "run", quiet=True)
+    assert isinstance(report, dict)
+    assert 0 <= report["test/mAP"] <= 1
+    for line in untimed(tmp_path / "run"):
+        parts = [value for name, value in line.items() if name.startswith("train/") and name[6:] not in ("loss", RATE)]
+        assert not parts or line["train/loss"] == pytest.approx(sum(parts), rel=1e-4)
+    assert DetectorRun(tmp_path / "run").config.recipe == own
+    image = data / "JPEGImages" / "test0.png"
+    status, output, _ = call(detect.detect, tmp_path / "run", image, "--threshold", "0", "--out", tmp_path / "a.png")
+    assert status == 0
+    assert len(json.loads(output)["objects"]) <= 8
+    sizes = ("--canvases", "64", "64") if detector == "yolo_v2" else ()
+    words = ("--out", tmp_path / "evaluation", *sizes)
+    status, output, errors = call(evaluate_detector.evaluate_detector, tmp_path / "run", *words)
+    assert status == 0, errors
+    rows = json.loads((tmp_path / "evaluation" / "report.json").read_text())["canvases"]
+    assert [row["canvas"] for row in rows] == ["48x64", "64x64"][: len(rows)]
+    assert len(rows) == 1 + bool(sizes)
+    assert rows[0]["VOC2010/mAP"] == pytest.approx(report["test/mAP"])
+    assert min(row["images_per_second"] for row in rows) > 0
+
+
+def test_training_on_several_canvases(recipe, tmp_path, monkeypatch):
+    """The size changes every ten steps, each is compiled once, and a run that was interrupted goes on with the sizes
+    that it would have had."""
+    canvases = ((48, 64), (32, 48))
+    options = YOLO["yolo_v2"] | {"canvases": canvases, "steps_per_call": 1, "steps": 24, "evaluate_every": 12}
+    own = dataclasses.replace(recipe, detector="yolo_v2", seed=1, validation_split=None, test_split=None, **options)
+    steps: list[Any] = []
+    advance = loop._Training.advance
+
+    def watched(training: Any) -> None:
+        advance(training)
+        steps.append(training.train_step)
+        if training.host.step == 13 and len(steps) == 13:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(loop._Training, "advance", watched)
+    assert isinstance(run_detector(own, tmp_path / "run", quiet=True), LoopResult)
+    assert isinstance(run_detector(own, tmp_path / "run", quiet=True), dict)
+    assert steps[0].traces <= len(canvases)
+    decoder = objects_decoder(DetectorRun(tmp_path / "run").config)
+    sizes = {decoder.of_batch(number, own.seed).objects_format.shape[:2] for number in range(24)}
+    assert sizes == set(canvases)
+    monkeypatch.setattr(loop._Training, "advance", advance)
+    assert isinstance(run_detector(own, tmp_path / "whole", quiet=True), dict)
+    first, second = (DetectorRun(path).restore(24)[0] for path in (tmp_path / "run", tmp_path / "whole"))
+    chex.assert_trees_all_equal(first, second)
+
+
+def test_canvases_that_make_no_sense(recipe):
+    """They are refused in words, as is a detector that there is not."""
+    canvases = ((48, 64), (32, 48))
+    for change, message in (
+        ({}, "steps_per_call 1"),
+        ({"steps_per_call": 1, "detector": "yolo_v1"}, "dense layers"),
+        ({"steps_per_call": 1, "resize_to": 20}, "resize_to"),
+    ):
+        with pytest.raises(InvalidArgument, match=message):
+            dataclasses.replace(recipe, canvases=canvases, **change)
+    with pytest.raises(UnknownName, match="yolo_v2"):
+        dataclasses.replace(recipe, detector="yolo_v3")
+
+
+def test_anchors_of_a_dataset(data, tmp_path, call):
+    """The average IoU grows with the number of anchors, and they fit the objects: 10 to 26 pixels a side, on a canvas
+    twice as large, in cells of 8."""
+    words = (f"voc:{data}", "--height", "120", "--width", "160", "--stride", "8", "--largest", "4", "--out", tmp_path)
+    status, output, errors = call(cluster_anchors.cluster, *words)
+    assert status == 0, errors
+    report = json.loads((tmp_path / "anchors.json").read_text())
+    assert report["objects"] == 8
+    assert "8 objects" in output
+    averages = [row["average_iou"] for row in report["clusters"]]
+    assert len(averages) == 4
+    assert averages[0] < averages[-1] <= 1
+    assert all(2.5 <= side <= 6.5 for row in report["clusters"] for anchor in row["anchors"] for side in anchor)
 
 
 def test_recipes_of_detectors_load():

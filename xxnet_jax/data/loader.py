@@ -68,7 +68,8 @@ class Decoder:
     Attributes:
         skipped: messages of the corrupt images met so far, when they are skipped.
 
-    A decoder of other examples is a subclass with its own `__call__`, `blank` and `varies`.
+    A decoder of other examples is a subclass with its own `__call__`, `blank` and `varies`; where batches have
+    different shapes, also with its own `varies_by_batch` and `of_batch`.
     """
 
     def __init__(
@@ -97,6 +98,16 @@ class Decoder:
     def varies(self) -> bool:
         """Whether an example is not the same for each draw."""
         return self.crop is not None
+
+    @property
+    def varies_by_batch(self) -> bool:
+        """Whether training batches are decoded each in its own way, see `of_batch`."""
+        return False
+
+    def of_batch(self, number: int, seed: int) -> "Decoder":
+        """The decoder of the examples of training batch `number`: this one, unless batches differ."""
+        del number, seed
+        return self
 
     def check_label(self, label: int) -> None:
         """Refuse a label that is none of the classes."""
@@ -341,10 +352,9 @@ class IndexedLoader(HostLoader):
         assert isinstance(self.examples, IndexedExamples)
         indices, draws = self.share(number)
         drawn = itertools.repeat(None) if draws is None else draws
-        decoded = (
-            self.decoder.read(self.examples, int(index), draw) for index, draw in zip(indices, drawn, strict=False)
-        )
-        return self.decoder.stack(decoded, len(self.rows)), self.decoder.skipped
+        decoder = self.decoder.of_batch(number, self.seed) if self.train else self.decoder
+        decoded = (decoder.read(self.examples, int(index), draw) for index, draw in zip(indices, drawn, strict=False))
+        return decoder.stack(decoded, len(self.rows)), decoder.skipped
 
 
 class StreamLoader(HostLoader):
@@ -417,7 +427,7 @@ def make_loader(
         workers: processes that decode what is not resident; 0: threads of this one.
 
     Raises:
-        ValueError: resident training images of which windows are cut.
+        ValueError: resident training images of which windows are cut, or a stream whose batches should differ.
     """
     varies = train and decoder.varies
     if resident is None:
@@ -430,4 +440,9 @@ def make_loader(
         return ResidentLoader(arrays, batch_size, **options)
     if isinstance(examples, IndexedExamples):
         return IndexedLoader(examples, decoder, batch_size, workers=workers, **options)
+    if train and decoder.varies_by_batch:
+        raise InvalidArgument(
+            "the examples of a stream are mixed after they were decoded, so its batches have one size: leave canvases "
+            "out, or prepare the dataset as array_record"
+        )
     return StreamLoader(examples, decoder, batch_size, **options)

@@ -13,7 +13,9 @@ give them as they are annotated. `ObjectsDecoder` makes of an example what a bat
 So evaluation should take the true objects from the source, and bring what it detects back by `in_image`.
 """
 
-from dataclasses import dataclass
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple, TypedDict, get_args
 
 import numpy as np
@@ -26,6 +28,7 @@ from xxnet_jax.data.loader import Decoder, ImageFormat, generator
 from xxnet_jax.errors import InvalidArgument, UnknownName
 
 ObjectsFit = Literal["letterbox", "corner", "stretch"]
+BATCHES_OF_A_CANVAS = 10
 
 
 class ObjectsExample(TypedDict):
@@ -87,6 +90,19 @@ def mirrored(example: ObjectsExample) -> ObjectsExample:
     return _objects(example, example["image"][:, ::-1], boxes, np.ones(len(boxes), bool))
 
 
+def with_colours(image: np.ndarray, exposure: float, saturation: float) -> np.ndarray:
+    """The image, uint8 [height, width, channels], with the value and the saturation of each pixel (of HSV) times a
+    factor, at most as much as there can be.
+    """
+    x = image.astype(np.float32) / 255
+    value = x.max(-1, keepdims=True)
+    chroma = value - x.min(-1, keepdims=True)
+    most = value / np.where(chroma > 0, chroma, 1)
+    x = value - (value - x) * np.where(chroma > 0, np.minimum(saturation, most), 1)
+    x *= np.minimum(exposure, 1 / np.where(value > 0, value, 1))
+    return np.round(255 * x).astype(np.uint8)
+
+
 def _objects(example: ObjectsExample, image: np.ndarray, boxes: np.ndarray, kept: np.ndarray) -> ObjectsExample:
     """Another image and other boxes, of the objects that are kept."""
     labels, difficult, crowd = (example[key][kept] for key in ("labels", "difficult", "crowd"))
@@ -111,6 +127,9 @@ class ObjectsAugmentation:
         smallest_scale: the image is scaled by a factor from here ...
         largest_scale: ... to here, its logarithm uniform, more than the format asks for; it is laid at a random place,
             so that canvas is free around a smaller one, and a larger one is cut.
+        exposure: the value of its colours (of HSV) is multiplied by a factor between 1 and this, or divided by it, each
+            as likely (YOLO, section 2.2: 1.5).
+        saturation: the same of their saturation.
     """
 
     crop: float = 0.0
@@ -120,6 +139,8 @@ class ObjectsAugmentation:
     mirror: float = 0.0
     smallest_scale: float = 1.0
     largest_scale: float = 1.0
+    exposure: float = 1.0
+    saturation: float = 1.0
 
     def __post_init__(self) -> None:
         for name in ("crop", "mirror", "min_visible"):
@@ -131,15 +152,23 @@ class ObjectsAugmentation:
             raise InvalidArgument(
                 f"scales must be positive, the smaller first; got {self.smallest_scale:g}, {self.largest_scale:g}"
             )
+        if min(self.exposure, self.saturation) < 1:
+            raise InvalidArgument(
+                f"exposure and saturation must be 1 or more, got {self.exposure:g} and {self.saturation:g}"
+            )
 
     @property
     def scales(self) -> bool:
         return (self.smallest_scale, self.largest_scale) != (1.0, 1.0)
 
     @property
+    def colours(self) -> bool:
+        return (self.exposure, self.saturation) != (1.0, 1.0)
+
+    @property
     def changes(self) -> bool:
         """Whether there is any change."""
-        return self.crop > 0 or self.mirror > 0 or self.scales
+        return self.crop > 0 or self.mirror > 0 or self.scales or self.colours
 
     def __call__(self, rng: np.random.Generator, example: ObjectsExample) -> ObjectsExample:
         """The window, and left for right."""
@@ -154,6 +183,14 @@ class ObjectsAugmentation:
     def factor(self, rng: np.random.Generator) -> float:
         """The scale."""
         return float(np.exp(rng.uniform(np.log(self.smallest_scale), np.log(self.largest_scale))))
+
+    def coloured(self, rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
+        """Exposure and saturation."""
+        if not self.colours:
+            return image
+        factors = rng.uniform(1, (self.exposure, self.saturation))
+        exposure, saturation = np.where(rng.random(2) < 0.5, factors, 1 / factors).tolist()
+        return with_colours(image, exposure, saturation)
 
 
 # --- The canvas ------------------------------------------------------------------------------------------------------
@@ -289,6 +326,8 @@ class ObjectsDecoder(Decoder):
         num_classes: of the labels.
         skip_corrupt: leave corrupt images out.
         augmentation: of examples with a draw.
+        canvases: heights and widths, one of which is drawn for every 10 training batches (YOLOv2, section 2); other
+            examples have the format's.
 
     Raises (when it is called):
         ValueError: a label that is none of the classes.
@@ -300,10 +339,12 @@ class ObjectsDecoder(Decoder):
         num_classes: int,
         skip_corrupt: bool = False,
         augmentation: ObjectsAugmentation | None = None,
+        canvases: Sequence[tuple[int, int]] = (),
     ):
         super().__init__(ImageFormat(*objects_format.shape), num_classes, skip_corrupt)
         self.objects_format = objects_format
         self.augmentation = augmentation or ObjectsAugmentation()
+        self.canvases = canvases
 
     def __call__(self, example: ObjectsExample, draw: np.ndarray | None = None) -> dict[str, Any]:
         """The row; `draw`, uint32 [2], decides what is random."""
@@ -316,10 +357,12 @@ class ObjectsDecoder(Decoder):
         rng = generator(draw)
         example = self.augmentation(rng, example)
         rows, columns = example["image"].shape[:2]
-        if not self.augmentation.scales:
-            return self.objects_format(example, self.objects_format.placement((rows, columns)))
-        where = self.objects_format.placement((rows, columns), self.augmentation.factor(rng), rng)
-        return self.objects_format(example, where, self.augmentation.min_visible)
+        if self.augmentation.scales:
+            where = self.objects_format.placement((rows, columns), self.augmentation.factor(rng), rng)
+            row = self.objects_format(example, where, self.augmentation.min_visible)
+        else:
+            row = self.objects_format(example, self.objects_format.placement((rows, columns)))
+        return row | {"image": self.augmentation.coloured(rng, row["image"])}
 
     def blank(self) -> dict[str, Any]:
         image = np.zeros((1, 1, self.objects_format.channels), np.uint8)
@@ -328,4 +371,18 @@ class ObjectsDecoder(Decoder):
 
     @property
     def varies(self) -> bool:
-        return self.augmentation.changes
+        return self.augmentation.changes or self.varies_by_batch
+
+    @property
+    def varies_by_batch(self) -> bool:
+        return bool(self.canvases)
+
+    def of_batch(self, number: int, seed: int) -> "ObjectsDecoder":
+        if not self.canvases:
+            return self
+        rng = np.random.default_rng((seed, number // BATCHES_OF_A_CANVAS))
+        height, width = self.canvases[int(rng.integers(len(self.canvases)))]
+        other = copy.copy(self)
+        other.objects_format = replace(self.objects_format, height=height, width=width)
+        other.format = ImageFormat(*other.objects_format.shape)
+        return other

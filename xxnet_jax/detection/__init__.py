@@ -3,7 +3,7 @@
 Training and using a detector is in `xxnet_jax.detection.runs`.
 """
 
-from xxnet_jax.detection.anchors import YOLO_V2_ANCHORS, generate_anchors, tile_anchors
+from xxnet_jax.detection.anchors import YOLO_V2_ANCHORS, cluster_anchors, generate_anchors, tile_anchors
 from xxnet_jax.detection.boxes import (
     clip_boxes,
     decode_boxes,
@@ -18,6 +18,10 @@ from xxnet_jax.detection.grouping import SearchSettings, graph_segmentation, sel
 from xxnet_jax.detection.nms import batched_nms, gradient_nms, nms, soft_nms, zero_suppressed
 from xxnet_jax.detection.proposals import TextRegions, image_pyramid, sliding_windows, text_regions
 from xxnet_jax.detection.roi import roi_align, roi_pool, spatial_pyramid_pool, window_of_features
+from xxnet_jax.detection.wordtree import WordTree
+from xxnet_jax.detection.yolo9000 import create_yolo9000, yolo9000_loss
+from xxnet_jax.detection.yolo_v1 import YoloV1, YoloV1Settings, create_yolo_v1, yolo_v1_loss
+from xxnet_jax.detection.yolo_v2 import YoloV2, YoloV2Settings, create_yolo_v2, yolo_v2_loss
 
 __all__ = [
     "YOLO_V2_ANCHORS",
@@ -25,9 +29,18 @@ __all__ = [
     "FasterRCNNSettings",
     "SearchSettings",
     "TextRegions",
+    "WordTree",
+    "YoloV1",
+    "YoloV1Settings",
+    "YoloV2",
+    "YoloV2Settings",
     "batched_nms",
     "clip_boxes",
+    "cluster_anchors",
     "create_faster_rcnn",
+    "create_yolo9000",
+    "create_yolo_v1",
+    "create_yolo_v2",
     "decode_boxes",
     "encode_boxes",
     "faster_rcnn_loss",
@@ -49,5 +62,8 @@ __all__ = [
     "tile_anchors",
     "valid_boxes",
     "window_of_features",
+    "yolo9000_loss",
+    "yolo_v1_loss",
+    "yolo_v2_loss",
     "zero_suppressed",
 ]

@@ -1,14 +1,16 @@
 """Anchors: boxes of a few shapes at every place of a feature map.
 
 Those of Faster R-CNN (Ren et al., 2015, section 3.1.1) are inclusive pixels, as its code writes them:
-`xxnet_jax.boxes.pixels_to_continuous` converts. Those of YOLOv2 are widths and heights alone. NumPy: anchors are
-constants of a network.
+`xxnet_jax.boxes.pixels_to_continuous` converts. Those of YOLOv2 are widths and heights alone, and come from the objects
+of a dataset by clustering. NumPy: anchors are constants of a network.
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
+from xxnet_jax.boxes import shape_iou
 from xxnet_jax.errors import InvalidArgument
 
 RATIOS, SCALES, BASE_SIZE = (0.5, 1.0, 2.0), (8.0, 16.0, 32.0), 16
@@ -71,3 +73,76 @@ def tile_anchors(anchors: np.ndarray, height: int, width: int, stride: int = BAS
     y, x = np.meshgrid(stride * np.arange(height), stride * np.arange(width), indexing="ij")
     shifts = np.stack([x, y, x, y], -1).reshape(-1, 1, 4).astype(anchors.dtype)
     return (shifts + anchors[None]).reshape(-1, 4)
+
+
+class Clusters(NamedTuple):
+    """Shapes that stand for those of many objects.
+
+    Attributes:
+        anchors: float64 [k, 2], (width, height), the smallest first.
+        average_iou: mean over the objects of the IoU with the best anchor, their centres together.
+    """
+
+    anchors: np.ndarray
+    average_iou: float
+
+
+def cluster_anchors(shapes: np.ndarray, k: int, *, seed: int = 0, starts: int = 10, rounds: int = 100) -> Clusters:
+    """Anchors by k-means with the distance 1 - IoU (Redmon and Farhadi, 2017, section 2, "Dimension Clusters").
+
+    The distance between shapes is taken with their centres together, so that large boxes do not count for more. The
+    paper does not say what the centre of a cluster is; here it is the mean of widths and heights, as in k-means. As
+    that is not the shape with the least distance to them, the best centres of all rounds are kept. The first centres
+    are drawn one after another, each with a probability that grows with the square of the distance to those before it
+    (Arthur and Vassilvitskii, 2007); a cluster that became empty gets the shape that is farthest from its own.
+
+    Args:
+        shapes: [n, 2], (width, height) in any unit.
+        k: how many anchors.
+        seed: of the draws.
+        starts: how often it begins anew; the best result is taken.
+        rounds: of each start, at most.
+
+    Raises:
+        ValueError: shapes that are not [n, 2], finite and above 0, or k that is not in 1..n.
+    """
+    shapes = np.asarray(shapes, np.float64)
+    if shapes.ndim != 2 or shapes.shape[1] != 2 or not (np.isfinite(shapes) & (shapes > 0)).all():
+        raise InvalidArgument(f"expected shapes [n, 2] (width, height), finite and above 0, got {shapes.shape}")
+    if not 1 <= k <= len(shapes):
+        raise InvalidArgument(f"expected 1 to {len(shapes)} anchors for {len(shapes)} shapes, got {k}")
+    if min(starts, rounds) < 1:
+        raise InvalidArgument(f"starts and rounds must be 1 or more, got {starts} and {rounds}")
+    rng = np.random.default_rng(seed)
+    best = max((_clustered(shapes, k, rng, rounds) for _ in range(starts)), key=lambda found: found.average_iou)
+    order = np.argsort(best.anchors.prod(1), kind="stable")
+    return Clusters(best.anchors[order], best.average_iou)
+
+
+def _clustered(shapes: np.ndarray, k: int, rng: np.random.Generator, rounds: int) -> Clusters:
+    """One start of `cluster_anchors`."""
+    centres = _first_centres(shapes, k, rng)
+    best = Clusters(centres, -1.0)
+    for _ in range(rounds):
+        overlap = shape_iou(shapes, centres)
+        own, nearest = overlap.max(1), overlap.argmax(1)
+        if own.mean() > best.average_iou:
+            best = Clusters(centres, float(own.mean()))
+        farthest = iter(np.argsort(own, kind="stable"))
+        members = [shapes[nearest == cluster] for cluster in range(k)]
+        moved = np.stack([each.mean(0) if len(each) else shapes[next(farthest)] for each in members])
+        if np.array_equal(moved, centres):
+            break
+        centres = moved
+    return best
+
+
+def _first_centres(shapes: np.ndarray, k: int, rng: np.random.Generator) -> np.ndarray:
+    chosen = [int(rng.integers(len(shapes)))]
+    while len(chosen) < k:
+        distance = np.square(1 - shape_iou(shapes, shapes[chosen]).max(1))
+        distance[chosen] = 0  # rounding could leave a little
+        total = distance.sum()
+        others = np.setdiff1d(np.arange(len(shapes)), chosen)  # all are alike: any other one
+        chosen.append(int(rng.choice(len(shapes), p=distance / total) if total > 0 else rng.choice(others)))
+    return shapes[chosen]

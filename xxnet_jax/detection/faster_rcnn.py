@@ -43,12 +43,19 @@ from flax.linen.initializers import normal
 from xxnet_jax.boxes import pixels_to_continuous
 from xxnet_jax.detection.anchors import generate_anchors, tile_anchors
 from xxnet_jax.detection.boxes import FAST_RCNN_STDS, decode_boxes, encode_boxes
-from xxnet_jax.detection.nms import batched_nms
+from xxnet_jax.detection.detector import (
+    Found,
+    Objects,
+    check_call,
+    check_classes,
+    found_of_classes,
+    remade,
+    whole_canvas,
+)
 from xxnet_jax.detection.roi import roi_align, roi_pool
 from xxnet_jax.detection.targets import (
     anchor_losses,
     assign_anchors,
-    clip_to_window,
     inside_window,
     propose,
     region_losses,
@@ -140,20 +147,6 @@ class FasterRCNNSettings:
         return len(self.ratios) * len(self.sizes)
 
 
-class Objects(NamedTuple):
-    """The objects of a batch to learn from.
-
-    Attributes:
-        boxes: float32 [batch, m, 4].
-        labels: int32 [batch, m], classes from 0 on.
-        present: bool [batch, m]; the others are padding.
-    """
-
-    boxes: jax.Array
-    labels: jax.Array
-    present: jax.Array
-
-
 class Lesson(NamedTuple):
     """What the two stages said of a sample of a batch, and what they should have said; see `targets`.
 
@@ -172,22 +165,6 @@ class Lesson(NamedTuple):
     region_deltas: jax.Array
     region_labels: jax.Array
     region_targets: jax.Array
-
-
-class Found(NamedTuple):
-    """Detections of a batch, the surest of each image first; zeros and not valid where there are fewer.
-
-    Attributes:
-        boxes: float32 [batch, max_detections, 4], in pixels of the network's input.
-        scores: float32 [batch, max_detections], probabilities.
-        labels: int32 [batch, max_detections], classes from 0 on.
-        valid: bool [batch, max_detections].
-    """
-
-    boxes: jax.Array
-    scores: jax.Array
-    labels: jax.Array
-    valid: jax.Array
 
 
 class FasterRCNN(nn.Module):
@@ -231,11 +208,9 @@ class FasterRCNN(nn.Module):
         Raises:
             ValueError: training without objects, or images that the backbone does not take.
         """
-        if train and objects is None:
-            raise InvalidArgument("a detector is trained with objects: give them, or train=False")
+        check_call(objects, train=train)
         if content is None:
-            height, width = images.shape[1:3]
-            content = jnp.tile(jnp.asarray([[0, 0, width, height]], jnp.float32), (len(images), 1))
+            content = whole_canvas(images)
         features = self.backbone(images, train=train)
         logits, deltas = self._first_stage(features)
         anchors = jnp.asarray(self.anchors(*features.shape[1:3]))
@@ -330,23 +305,16 @@ class FasterRCNN(nn.Module):
     ) -> Found:
         """Each class moves its proposals by its own offsets; then suppression among those of a class."""
         s = self.settings
-        scores = jax.nn.softmax(logits)[..., 1:]
-        scores = jnp.where(valid[..., None] & (scores >= s.score_threshold), scores, -jnp.inf)
+        scores = jnp.where(valid[..., None], jax.nn.softmax(logits)[..., 1:], -jnp.inf)
         boxes = decode_boxes(deltas, proposals[:, :, None], stds=FAST_RCNN_STDS)
-        labels = jnp.broadcast_to(jnp.arange(self.num_classes, dtype=jnp.int32)[None, None], scores.shape)
-
-        def of_image(boxes: jax.Array, scores: jax.Array, labels: jax.Array, window: jax.Array) -> Found:
-            boxes, scores, labels = boxes.reshape(-1, 4), scores.reshape(-1), labels.reshape(-1)
-            boxes = clip_to_window(boxes, window)
-            kept, found = batched_nms(boxes, scores, labels, s.detection_iou, s.max_detections)
-            return Found(
-                jnp.where(found[:, None], boxes[kept], 0),
-                jnp.where(found, scores[kept], 0),
-                jnp.where(found, labels[kept], 0),
-                found,
-            )
-
-        return jax.vmap(of_image)(boxes, scores, labels, content)
+        return found_of_classes(
+            boxes,
+            scores,
+            content,
+            score_threshold=s.score_threshold,
+            iou_threshold=s.detection_iou,
+            max_detections=s.max_detections,
+        )
 
 
 def faster_rcnn_loss(settings: FasterRCNNSettings) -> LossFn:
@@ -447,18 +415,12 @@ def create_faster_rcnn(
     """
     if backbone not in BACKBONES:
         raise UnknownName("backbone", backbone, BACKBONES)
-    if num_classes < 1:
-        raise InvalidArgument(f"num_classes must be 1 or more, got {num_classes}")
+    check_classes(num_classes)
     chosen = BACKBONES[backbone]
     options: dict[str, Any] = {"num_classes": None, "dtype": dtype, "param_dtype": param_dtype}
     options |= chosen.knobs | knobs
     network = create_model(chosen.model, final_endpoint=chosen.endpoint, **options)
     stage = None
     if chosen.last_stage:
-        whole = create_model(chosen.model, **options)
-        attributes = {item.name: getattr(whole, item.name) for item in fields(ResNet) if item.name not in _OF_FLAX}
-        stage = LastStage(**attributes)
+        stage = remade(create_model(chosen.model, **options), LastStage)
     return FasterRCNN(network, chosen.stride, num_classes, settings or FasterRCNNSettings(), stage, dtype, param_dtype)
-
-
-_OF_FLAX = ("parent", "name")

@@ -7,10 +7,11 @@ under the curve, as in PASCAL VOC since 2010).
 
 import functools
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, ClassVar, Literal, NamedTuple
 
+import flax.linen as nn
 import jax
 import numpy as np
 from jax.sharding import Mesh
@@ -30,15 +31,11 @@ from xxnet_jax.data.objects import ObjectsExample, ObjectsFit, cropped, in_image
 from xxnet_jax.data.preprocessing import check_preprocessing
 from xxnet_jax.data.source import Examples, IndexedExamples
 from xxnet_jax.data.source import Task as TaskName
-from xxnet_jax.detection.faster_rcnn import (
-    BACKBONES,
-    FasterRCNN,
-    FasterRCNNSettings,
-    Found,
-    Objects,
-    create_faster_rcnn,
-    faster_rcnn_loss,
-)
+from xxnet_jax.detection import faster_rcnn, yolo_v1, yolo_v2
+from xxnet_jax.detection.detector import Found, Objects
+from xxnet_jax.detection.faster_rcnn import FasterRCNNSettings
+from xxnet_jax.detection.yolo_v1 import YoloV1Settings
+from xxnet_jax.detection.yolo_v2 import YoloV2Settings
 from xxnet_jax.errors import CorruptData, InvalidArgument, UnknownName
 from xxnet_jax.losses import Batch, LossFn
 from xxnet_jax.metrics.detection import voc_average_precision
@@ -54,6 +51,37 @@ from xxnet_jax.training.sharding import make_mesh, own_rows, put, replicated
 from xxnet_jax.training.task import Task
 
 Pairs = tuple[list[Detections], list[GroundTruth]]
+DetectorName = Literal["faster_rcnn", "yolo_v1", "yolo_v2"]
+
+
+class Detector(NamedTuple):
+    """What runs of a detector need of it.
+
+    Attributes:
+        backbones: by name; each has the name of its `model`.
+        create: `(backbone, classes, settings, **knobs) -> module`.
+        loss: recipe -> loss function.
+    """
+
+    backbones: Mapping[str, Any]
+    create: Callable[..., nn.Module]
+    loss: Callable[["DetectorRecipe"], LossFn]
+
+
+# The settings of each are the recipe's field of its name.
+DETECTORS: dict[str, Detector] = {
+    "faster_rcnn": Detector(
+        faster_rcnn.BACKBONES,
+        faster_rcnn.create_faster_rcnn,
+        lambda recipe: faster_rcnn.faster_rcnn_loss(recipe.faster_rcnn),
+    ),
+    "yolo_v1": Detector(yolo_v1.BACKBONES, yolo_v1.create_yolo_v1, lambda recipe: yolo_v1.yolo_v1_loss(recipe.yolo_v1)),
+    "yolo_v2": Detector(
+        yolo_v2.BACKBONES,
+        yolo_v2.create_yolo_v2,
+        lambda recipe: yolo_v2.yolo_v2_loss(recipe.yolo_v2, recipe.batch_size),
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -63,7 +91,7 @@ class DetectorRecipe(Recipe):
     The fields of `Recipe` that follow here last mean the same; what is for classifiers alone must be left as it is.
 
     Attributes:
-        model: the backbone, a name of `xxnet_jax.detection.faster_rcnn.BACKBONES`.
+        model: the backbone, a name of the `BACKBONES` of `xxnet_jax.detection.faster_rcnn`, `yolo_v1` or `yolo_v2`.
         data: voc:FOLDER, coco:FOLDER?annotations=FILE or tfds:voc/2007.
         batch_size: images, over all devices.
         height: of the canvas on which images are laid.
@@ -72,7 +100,12 @@ class DetectorRecipe(Recipe):
         resize_to: images are scaled to this shorter side, or less if they would not fit; by default as large as fits.
         max_objects: of an image; more are left out of training, the smallest first.
         changes_of_objects: random changes of training images.
-        detector: numbers of the detector.
+        canvases: multi-scale training: heights and widths, one of which every 10 batches are laid on, at random;
+            height and width are those of the evaluation.
+        detector: faster_rcnn, yolo_v1 or yolo_v2.
+        faster_rcnn: its numbers, if it is the detector.
+        yolo_v1: the same.
+        yolo_v2: the same.
     """
 
     task: ClassVar[TaskName] = "detection"
@@ -86,10 +119,22 @@ class DetectorRecipe(Recipe):
     resize_to: int | None = None
     max_objects: int = 64
     changes_of_objects: ObjectsAugmentation = field(default_factory=ObjectsAugmentation)
-    detector: FasterRCNNSettings = field(default_factory=FasterRCNNSettings)
+    canvases: tuple[tuple[int, int], ...] = ()
+    detector: DetectorName = "faster_rcnn"
+    faster_rcnn: FasterRCNNSettings = field(default_factory=FasterRCNNSettings)
+    yolo_v1: YoloV1Settings = field(default_factory=YoloV1Settings)
+    yolo_v2: YoloV2Settings = field(default_factory=YoloV2Settings)
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.detector not in DETECTORS:
+            raise UnknownName("detector", self.detector, DETECTORS)
+        if self.canvases and self.steps_per_call != 1:
+            raise InvalidArgument("steps on canvases of several sizes are calls of their own: give steps_per_call 1")
+        if self.canvases:
+            check_sizes(self)
+        if self.canvases and self.resize_to:
+            raise InvalidArgument("resize_to would keep the images as they are on all canvases: leave one of them out")
         defaults = {item.name: getattr(Recipe, item.name, None) for item in fields(Recipe)}
         for name in OF_CLASSIFIERS:
             value = getattr(self, name)
@@ -110,12 +155,34 @@ OF_CLASSIFIERS = (
 
 def resolve(recipe: DetectorRecipe, source: Source) -> RunConfig:
     """What the recipe leaves to the backbone and the dataset."""
-    if recipe.model not in BACKBONES:
-        raise UnknownName("backbone", recipe.model, BACKBONES)
-    preprocessing = recipe.preprocessing or model_info(BACKBONES[recipe.model].model).preprocessing
+    backbones = DETECTORS[recipe.detector].backbones
+    if recipe.model not in backbones:
+        raise UnknownName("backbone", recipe.model, backbones)
+    preprocessing = recipe.preprocessing or model_info(backbones[recipe.model].model).preprocessing
     check_preprocessing(preprocessing)
     canvas = ImageFormat(*recipe.format_of(source.image_shape[-1]).shape)
     return RunConfig(recipe, canvas, None, preprocessing, source.classes)
+
+
+def check_sizes(recipe: DetectorRecipe) -> None:
+    """Refuse other sizes than the recipe's where the detector cannot take them."""
+    if recipe.detector == "yolo_v1":
+        raise InvalidArgument("the dense layers of yolo_v1 take images of one size: leave canvases out")
+
+
+def on_canvas(config: RunConfig, height: int, width: int) -> RunConfig:
+    """The configuration with another canvas: a network without dense layers takes images of other sizes.
+
+    Images are laid on it as large as fits.
+
+    Raises:
+        ValueError: the detector has dense layers, or does not take images of this size.
+    """
+    check_sizes(recipe_of(config))
+    recipe = replace(recipe_of(config), height=height, width=width, resize_to=None)
+    return replace(
+        config, recipe=recipe, image_format=ImageFormat(*recipe.format_of(config.image_format.channels).shape)
+    )
 
 
 def recipe_of(config: RunConfig) -> DetectorRecipe:
@@ -127,19 +194,20 @@ def objects_decoder(config: RunConfig) -> ObjectsDecoder:
     """Lays the images of a run on its canvas."""
     recipe = recipe_of(config)
     canvas = recipe.format_of(config.image_format.channels)
-    return ObjectsDecoder(canvas, len(config.classes), recipe.skip_corrupt, recipe.changes_of_objects)
+    return ObjectsDecoder(canvas, len(config.classes), recipe.skip_corrupt, recipe.changes_of_objects, recipe.canvases)
 
 
-def build_detector(config: RunConfig) -> FasterRCNN:
+def build_detector(config: RunConfig) -> nn.Module:
     """The network of a run."""
     recipe = recipe_of(config)
     formats, options = FORMATS[recipe.precision]._asdict(), dict(recipe.model_options)
-    return create_faster_rcnn(recipe.model, len(config.classes), recipe.detector, **formats, **options)
+    create, settings = DETECTORS[recipe.detector].create, getattr(recipe, recipe.detector)
+    return create(recipe.model, len(config.classes), settings, **formats, **options)
 
 
 def detector_loss(recipe: DetectorRecipe) -> LossFn:
     """The loss that a run trains with, without its penalty."""
-    return faster_rcnn_loss(recipe.detector)
+    return DETECTORS[recipe.detector].loss(recipe)
 
 
 def detector_inputs(loader: Loader, config: RunConfig) -> InputFn:
@@ -200,7 +268,7 @@ def detections_of(found: Found, batch: Mapping[str, Any]) -> list[Detections]:
     ]
 
 
-def make_detect(model: FasterRCNN, loader: Loader, inputs: InputFn, mesh: Mesh) -> Any:
+def make_detect(model: nn.Module, loader: Loader, inputs: InputFn, mesh: Mesh) -> Any:
     """`detect(variables)`: the detections of every image of the loader, None where it is masked."""
 
     def step(variables: dict[str, Any], batch: Batch) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -222,7 +290,7 @@ def make_detect(model: FasterRCNN, loader: Loader, inputs: InputFn, mesh: Mesh) 
 
 
 def detector_of_split(
-    config: RunConfig, model: FasterRCNN, source: Source, split: str, *, decoder: Decoder, mesh: Mesh
+    config: RunConfig, model: nn.Module, source: Source, split: str, *, decoder: Decoder, mesh: Mesh
 ) -> Any:
     """`pairs(variables)`: detections and objects of all images of a split, but for corrupt ones."""
     examples = source.examples(split)
@@ -248,7 +316,7 @@ def detector_of_split(
 
 
 def detection_evaluator(
-    config: RunConfig, model: FasterRCNN, source: Source, split: str, *, decoder: Decoder, mesh: Mesh
+    config: RunConfig, model: nn.Module, source: Source, split: str, *, decoder: Decoder, mesh: Mesh
 ) -> Evaluate:
     """`evaluate(variables)` of a split: "mAP" at an IoU of .5, and "AP/CLASS" of each class with objects.
 
@@ -298,7 +366,7 @@ class TrainedDetector:
     """
 
     config: RunConfig
-    model: FasterRCNN
+    model: nn.Module
     variables: dict[str, Any]
     step: int
 
@@ -327,8 +395,18 @@ class DetectorRun(Run):
         """The detector of a checkpoint, by default of the best one; errors as of `Run.load`."""
         return TrainedDetector(self.config, self.model, *self.restore(step))
 
-    def pairs(self, split: str, source: Source) -> Any:
-        """`pairs(variables)`: detections and objects of all images of a split of a source with the run's classes."""
+    def pairs(self, split: str, source: Source, canvas: tuple[int, int] | None = None) -> Any:
+        """`pairs(variables)`: detections and objects of all images of a split of a source with the run's classes.
+
+        Args:
+            split: such as test, or train[:100].
+            source: of the images.
+            canvas: height and width; by default the recipe's.
+
+        Raises:
+            ValueError: the source has other classes.
+        """
         check_classes(source, self.config)
-        decoder = objects_decoder(self.config)
-        return detector_of_split(self.config, self.model, source, split, decoder=decoder, mesh=make_mesh(1))
+        config = self.config if canvas is None else on_canvas(self.config, *canvas)
+        decoder = objects_decoder(config)
+        return detector_of_split(config, self.model, source, split, decoder=decoder, mesh=make_mesh(1))
