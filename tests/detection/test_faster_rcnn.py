@@ -9,8 +9,8 @@ import numpy as np
 import optax
 import pytest
 
+from xxnet_jax.detection.backbones import BACKBONES
 from xxnet_jax.detection.faster_rcnn import (
-    BACKBONES,
     FasterRCNN,
     FasterRCNNSettings,
     Found,

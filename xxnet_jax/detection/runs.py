@@ -6,9 +6,12 @@ under the curve, as in PASCAL VOC since 2010).
 """
 
 import functools
+import hashlib
+import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any, ClassVar
 
 import jax
@@ -26,20 +29,17 @@ from xxnet_jax.data import (
     make_loader,
 )
 from xxnet_jax.data.crops import Window
-from xxnet_jax.data.objects import ObjectsExample, ObjectsFit, cropped, in_image, make_example
+from xxnet_jax.data.objects import ObjectsExample, ObjectsFit, Search, cropped, in_image, make_example
 from xxnet_jax.data.preprocessing import check_preprocessing
 from xxnet_jax.data.source import Examples, IndexedExamples
 from xxnet_jax.data.source import Task as TaskName
-from xxnet_jax.detection.faster_rcnn import (
-    BACKBONES,
-    FasterRCNN,
-    FasterRCNNSettings,
-    Found,
-    Objects,
-    create_faster_rcnn,
-    faster_rcnn_loss,
-)
+from xxnet_jax.detection.backbones import BACKBONES
+from xxnet_jax.detection.fast_rcnn import create_fast_rcnn, fast_rcnn_loss
+from xxnet_jax.detection.faster_rcnn import FasterRCNNSettings, create_faster_rcnn, faster_rcnn_loss
+from xxnet_jax.detection.grouping import SETTINGS, selective_search
+from xxnet_jax.detection.second_stage import Found, Objects, SecondStage, Windows
 from xxnet_jax.errors import CorruptData, InvalidArgument, UnknownName
+from xxnet_jax.files import make_folder, read_npz, write_npz
 from xxnet_jax.losses import Batch, LossFn
 from xxnet_jax.metrics.detection import voc_average_precision
 from xxnet_jax.metrics.matching import Detections, GroundTruth
@@ -54,6 +54,7 @@ from xxnet_jax.training.sharding import make_mesh, own_rows, put, replicated
 from xxnet_jax.training.task import Task
 
 Pairs = tuple[list[Detections], list[GroundTruth]]
+NETWORK = "network"
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,10 @@ class DetectorRecipe(Recipe):
         resize_to: images are scaled to this shorter side, or less if they would not fit; by default as large as fits.
         max_objects: of an image; more are left out of training, the smallest first.
         changes_of_objects: random changes of training images.
+        proposals: where the regions come from: network, the detector's own first stage (Faster R-CNN); fast or quality,
+            selective search; or the folder of a run whose first stage proposes them (both Fast R-CNN).
+        windows: of an image that Fast R-CNN looks at, the likeliest ones.
+        windows_cache: folder that keeps the windows of selective search.
         detector: numbers of the detector.
     """
 
@@ -86,6 +91,9 @@ class DetectorRecipe(Recipe):
     resize_to: int | None = None
     max_objects: int = 64
     changes_of_objects: ObjectsAugmentation = field(default_factory=ObjectsAugmentation)
+    proposals: str = NETWORK
+    windows: int = 2000
+    windows_cache: str = "runs/windows"
     detector: FasterRCNNSettings = field(default_factory=FasterRCNNSettings)
 
     def __post_init__(self) -> None:
@@ -95,11 +103,19 @@ class DetectorRecipe(Recipe):
             value = getattr(self, name)
             if value and value != defaults[name]:
                 raise InvalidArgument(f"{name} is for classifiers, not for detectors: leave it out")
+        if self.windows < 1:
+            raise InvalidArgument(f"windows must be 1 or more, got {self.windows}")
         self.format_of(3)
 
     def format_of(self, channels: int) -> ObjectsFormat:
         """The canvas."""
-        return ObjectsFormat(self.height, self.width, channels, self.max_objects, self.canvas_fit, self.resize_to)
+        sides, options = (self.height, self.width, channels), (self.canvas_fit, self.resize_to)
+        windows = 0 if self.proposals == NETWORK else self.windows
+        return ObjectsFormat(*sides, self.max_objects, *options, max_windows=windows)
+
+    def without_effect(self) -> frozenset[str]:
+        """See `Recipe.without_effect`."""
+        return super().without_effect() | {"windows_cache"}
 
 
 OF_CLASSIFIERS = (
@@ -112,6 +128,8 @@ def resolve(recipe: DetectorRecipe, source: Source) -> RunConfig:
     """What the recipe leaves to the backbone and the dataset."""
     if recipe.model not in BACKBONES:
         raise UnknownName("backbone", recipe.model, BACKBONES)
+    if recipe.proposals not in (NETWORK, *SETTINGS) and not Path(recipe.proposals).is_dir():
+        raise UnknownName("way to propose, nor folder of a run", recipe.proposals, (NETWORK, *SETTINGS))
     preprocessing = recipe.preprocessing or model_info(BACKBONES[recipe.model].model).preprocessing
     check_preprocessing(preprocessing)
     canvas = ImageFormat(*recipe.format_of(source.image_shape[-1]).shape)
@@ -127,19 +145,30 @@ def objects_decoder(config: RunConfig) -> ObjectsDecoder:
     """Lays the images of a run on its canvas."""
     recipe = recipe_of(config)
     canvas = recipe.format_of(config.image_format.channels)
-    return ObjectsDecoder(canvas, len(config.classes), recipe.skip_corrupt, recipe.changes_of_objects)
+    search = search_of(recipe)
+    return ObjectsDecoder(canvas, len(config.classes), recipe.skip_corrupt, recipe.changes_of_objects, search)
 
 
-def build_detector(config: RunConfig) -> FasterRCNN:
+def search_of(recipe: DetectorRecipe) -> Search | None:
+    """What finds the windows of Fast R-CNN in an image; None for a detector that proposes them itself."""
+    if recipe.proposals == NETWORK:
+        return None
+    if recipe.proposals in SETTINGS:
+        return Searched(recipe.proposals, Path(recipe.windows_cache))
+    return Proposed(Path(recipe.proposals))
+
+
+def build_detector(config: RunConfig) -> SecondStage:
     """The network of a run."""
     recipe = recipe_of(config)
     formats, options = FORMATS[recipe.precision]._asdict(), dict(recipe.model_options)
-    return create_faster_rcnn(recipe.model, len(config.classes), recipe.detector, **formats, **options)
+    create = create_faster_rcnn if recipe.proposals == NETWORK else create_fast_rcnn
+    return create(recipe.model, len(config.classes), recipe.detector, **formats, **options)
 
 
 def detector_loss(recipe: DetectorRecipe) -> LossFn:
     """The loss that a run trains with, without its penalty."""
-    return faster_rcnn_loss(recipe.detector)
+    return faster_rcnn_loss(recipe.detector) if recipe.proposals == NETWORK else fast_rcnn_loss
 
 
 def detector_inputs(loader: Loader, config: RunConfig) -> InputFn:
@@ -147,13 +176,21 @@ def detector_inputs(loader: Loader, config: RunConfig) -> InputFn:
     return input_function(loader, config.inputs)
 
 
+def places(batch: Mapping[str, Any]) -> dict[str, Any]:
+    """What the network is called with: where the images lie, and windows, where the decoder finds some."""
+    given = {"content": batch["content"]}
+    if "windows" in batch:
+        given["windows"] = Windows(batch["windows"], batch["window_mask"])
+    return given
+
+
 def arguments(batch: Batch) -> dict[str, Any]:
-    """What the network is called with in training: where the images lie, and their objects.
+    """What the network is called with in training: `places`, and the objects.
 
     Difficult objects and crowds are not learnt from, as in py-faster-rcnn.
     """
     present = batch["object_mask"] & ~batch["difficult"] & ~batch["crowd"]
-    return {"content": batch["content"], "objects": Objects(batch["boxes"], batch["labels"], present)}
+    return {**places(batch), "objects": Objects(batch["boxes"], batch["labels"], present)}
 
 
 # --- Evaluation ------------------------------------------------------------------------------------------------------
@@ -200,11 +237,11 @@ def detections_of(found: Found, batch: Mapping[str, Any]) -> list[Detections]:
     ]
 
 
-def make_detect(model: FasterRCNN, loader: Loader, inputs: InputFn, mesh: Mesh) -> Any:
+def make_detect(model: SecondStage, loader: Loader, inputs: InputFn, mesh: Mesh) -> Any:
     """`detect(variables)`: the detections of every image of the loader, None where it is masked."""
 
     def step(variables: dict[str, Any], batch: Batch) -> tuple[dict[str, Any], dict[str, Any]]:
-        found = model.apply(variables, batch["image"], content=batch["content"], train=False)
+        found = model.apply(variables, batch["image"], **places(batch), train=False)
         return {}, {"found": found, **{key: batch[key] for key in ("content", "scale", "size", "mask")}}
 
     detect_batch = compile_eval_step(step, inputs, mesh)
@@ -222,7 +259,7 @@ def make_detect(model: FasterRCNN, loader: Loader, inputs: InputFn, mesh: Mesh) 
 
 
 def detector_of_split(
-    config: RunConfig, model: FasterRCNN, source: Source, split: str, *, decoder: Decoder, mesh: Mesh
+    config: RunConfig, model: SecondStage, source: Source, split: str, *, decoder: Decoder, mesh: Mesh
 ) -> Any:
     """`pairs(variables)`: detections and objects of all images of a split, but for corrupt ones."""
     examples = source.examples(split)
@@ -248,7 +285,7 @@ def detector_of_split(
 
 
 def detection_evaluator(
-    config: RunConfig, model: FasterRCNN, source: Source, split: str, *, decoder: Decoder, mesh: Mesh
+    config: RunConfig, model: SecondStage, source: Source, split: str, *, decoder: Decoder, mesh: Mesh
 ) -> Evaluate:
     """`evaluate(variables)` of a split: "mAP" at an IoU of .5, and "AP/CLASS" of each class with objects.
 
@@ -298,7 +335,7 @@ class TrainedDetector:
     """
 
     config: RunConfig
-    model: FasterRCNN
+    model: SecondStage
     variables: dict[str, Any]
     step: int
 
@@ -308,14 +345,31 @@ class TrainedDetector:
             raise InvalidArgument("there is no image to look at")
         decoder = objects_decoder(self.config)
         batch = decoder.stack((decoder(make_example(image, (), ())) for image in images), len(images))
-        return detections_of(jax.device_get(self._apply(self.variables, batch["image"], batch["content"])), batch)
+        return detections_of(jax.device_get(self._apply(self.variables, batch["image"], places(batch))), batch)
 
     @functools.cached_property
     def _apply(self) -> Any:
-        def found(variables: Any, images: jax.Array, content: jax.Array) -> Any:
-            return self.model.apply(variables, self.config.inputs(images), content=content, train=False)
+        def found(variables: Any, images: jax.Array, given: dict[str, Any]) -> Any:
+            return self.model.apply(variables, self.config.inputs(images), **given, train=False)
 
         return jax.jit(found)
+
+    def propose(self, image: np.ndarray) -> np.ndarray:
+        """Proposals of the first stage, float32 [n, 4], the likeliest first, in pixels of an image that fits the canvas
+        as it is."""
+        canvas = np.zeros((1, *self.config.image_format.shape), np.uint8)
+        rows, columns = image.shape[:2]
+        canvas[0, :rows, :columns] = image
+        proposed = jax.device_get(self._propose(self.variables, canvas, np.float32([[0, 0, columns, rows]])))
+        return proposed.boxes[0][proposed.valid[0]]
+
+    @functools.cached_property
+    def _propose(self) -> Any:
+        def proposed(variables: Any, images: jax.Array, content: jax.Array) -> Any:
+            options: Any = {"content": content, "proposes": True, "train": False}
+            return self.model.apply(variables, self.config.inputs(images), **options)
+
+        return jax.jit(proposed)
 
 
 class DetectorRun(Run):
@@ -332,3 +386,49 @@ class DetectorRun(Run):
         check_classes(source, self.config)
         decoder = objects_decoder(self.config)
         return detector_of_split(self.config, self.model, source, split, decoder=decoder, mesh=make_mesh(1))
+
+
+# --- Where Fast R-CNN looks ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Searched:
+    """Windows of selective search, kept on disk.
+
+    Attributes:
+        settings: "fast" or "quality".
+        cache: folder that keeps them.
+    """
+
+    settings: str
+    cache: Path
+
+    def __call__(self, image: np.ndarray) -> np.ndarray:
+        return selective_search(image, self.settings, cache=self.cache)[0]
+
+
+@dataclass(frozen=True)
+class Proposed:
+    """Proposals of the first stage of a run's best checkpoint, kept in the folder of the run.
+
+    Attributes:
+        run: its folder.
+    """
+
+    run: Path
+
+    def __call__(self, image: np.ndarray) -> np.ndarray:
+        pixels = np.ascontiguousarray(image)
+        name = hashlib.sha256(json.dumps(pixels.shape).encode() + pixels.tobytes()).hexdigest()
+        file = self.run / "proposals" / f"{name}.npz"
+        if file.exists():
+            return read_npz(file, "boxes")[0]
+        boxes = _detector(self.run).propose(image)
+        make_folder(file.parent)
+        write_npz(file, boxes=boxes)
+        return boxes
+
+
+@functools.lru_cache(maxsize=1)
+def _detector(path: Path) -> TrainedDetector:
+    return DetectorRun(path).load()
