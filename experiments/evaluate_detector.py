@@ -17,7 +17,7 @@ import tyro
 from script import main
 
 from xxnet_jax.data import open_source
-from xxnet_jax.detection.runs import DetectorRun
+from xxnet_jax.detection.region_systems import open_detector
 from xxnet_jax.errors import InvalidArgument
 from xxnet_jax.files import make_folder, write_atomically
 from xxnet_jax.metrics.detection import coco_average_precision, voc_average_precision
@@ -47,7 +47,7 @@ class Arguments:
 
 def evaluate_detector() -> int:
     arguments = tyro.cli(Arguments, description=__doc__)
-    run = DetectorRun(arguments.run)
+    run = open_detector(arguments.run)
     recipe, classes = run.config.recipe, run.config.classes
     split = arguments.split or recipe.test_split
     if split is None:

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from drawings import CLASSES, SHAPE, TINY, arguments, rectangles
 
 from xxnet_jax.detection.backbones import BACKBONES
 from xxnet_jax.detection.faster_rcnn import (
@@ -15,18 +16,15 @@ from xxnet_jax.detection.faster_rcnn import (
     FasterRCNNSettings,
     Found,
     Lesson,
-    Objects,
     create_faster_rcnn,
     faster_rcnn_loss,
 )
 from xxnet_jax.errors import InvalidArgument, UnknownName
 from xxnet_jax.losses import Outputs
 from xxnet_jax.models import count_parameters
-from xxnet_jax.models.darknet import BATCH_NORM, table
 from xxnet_jax.training.state import create_state
 from xxnet_jax.training.step import make_train_step
 
-CLASSES = 3
 SETTINGS = FasterRCNNSettings(
     sizes=(8, 16, 32),
     rpn_features=16,
@@ -43,34 +41,10 @@ SETTINGS = FasterRCNNSettings(
     background_from=0.0,
     max_detections=10,
 )
-TINY = {"stages": table("3x3 8", "3x3 16", "3x3 24", "3x3 32, 3x3 32, 3x3 32, 3x3 32"), "norm": BATCH_NORM}
-SHAPE = (48, 64, 3)
 
 
 def tiny(**options: Any) -> FasterRCNN:
     return create_faster_rcnn("small", CLASSES, SETTINGS, **(TINY | options))
-
-
-def rectangles(seed: int, counts: list[int], room: int = 4) -> dict[str, np.ndarray]:
-    """A batch of gray noise with so many bright rectangles in each image, each class in its colour."""
-    random = np.random.default_rng(seed)
-    batch = len(counts)
-    images = random.normal(0, 0.1, (batch, *SHAPE)).astype(np.float32)
-    boxes, labels = np.zeros((batch, room, 4), np.float32), np.zeros((batch, room), np.int32)
-    for i, count in enumerate(counts):
-        for j in range(count):
-            x, y = 4 + 30 * (j % 2), 4 + 22 * (j // 2)  # apart from each other
-            width, height = random.integers(9, 24), random.integers(9, 18)
-            boxes[i, j], labels[i, j] = (x, y, x + width, y + height), random.integers(CLASSES)
-            images[i, y : y + height, x : x + width, labels[i, j]] += 2
-    present = np.arange(room)[None] < np.array(counts)[:, None]
-    content = np.tile(np.array([0, 0, SHAPE[1], SHAPE[0]], np.float32), (batch, 1))
-    mask = np.ones(batch, bool)
-    return {"image": images, "boxes": boxes, "labels": labels, "present": present, "content": content, "mask": mask}
-
-
-def arguments(batch: dict[str, Any]) -> dict[str, Any]:
-    return {"content": batch["content"], "objects": Objects(batch["boxes"], batch["labels"], batch["present"])}
 
 
 @pytest.fixture(scope="module")

@@ -363,7 +363,7 @@ class ObjectsDecoder(Decoder):
         rows, columns = example["image"].shape[:2]
         example = cropped(example, Window(0, 0, columns, rows))
         if self.search is not None:
-            example["windows"] = self._windows(example["image"], self.search)
+            example["windows"] = self.windows(example["image"])
         if draw is None or not self.augmentation.changes:
             return self.objects_format(example, self.objects_format.placement((rows, columns)))
         rng = generator(draw)
@@ -374,13 +374,16 @@ class ObjectsDecoder(Decoder):
         where = self.objects_format.placement((rows, columns), self.augmentation.factor(rng), rng)
         return self.objects_format(example, where, self.augmentation.min_visible)
 
-    def _windows(self, image: np.ndarray, search: Search) -> np.ndarray:
-        """Windows of an image in its pixels; they are sought where it is as large as on the canvas."""
+    def windows(self, image: np.ndarray) -> np.ndarray:
+        """Windows in pixels of an image, float32 [n, 4], by a decoder with a search, which sees it as large as on the
+        canvas."""
+        assert self.search is not None
         rows, columns = image.shape[:2]
         where = self.objects_format.placement((rows, columns))
         image = fit_image(with_channels(image, self.objects_format.channels), where.rows, where.columns)
         scale = np.array([columns / where.columns, rows / where.rows] * 2, np.float32)
-        return np.reshape(search(image), (-1, 4)).astype(np.float32) * scale
+        found = np.reshape(self.search(image), (-1, 4)).astype(np.float32)
+        return found[: self.objects_format.max_windows or None] * scale
 
     def blank(self) -> dict[str, Any]:
         image = np.zeros((1, 1, self.objects_format.channels), np.uint8)

@@ -201,7 +201,7 @@ def true_objects(examples: Examples[ObjectsExample], decoder: Decoder) -> Iterat
 
     As in training, they are cut off at the edges of the image, and what has no area there is left out.
     """
-    for example in _readable(examples, decoder):
+    for example in readable(examples, decoder):
         if example is None:
             yield None
             continue
@@ -210,7 +210,8 @@ def true_objects(examples: Examples[ObjectsExample], decoder: Decoder) -> Iterat
         yield GroundTruth(seen["boxes"], seen["labels"], seen["difficult"], seen["crowd"])
 
 
-def _readable(examples: Examples[ObjectsExample], decoder: Decoder) -> Iterator[ObjectsExample | None]:
+def readable(examples: Examples[ObjectsExample], decoder: Decoder) -> Iterator[ObjectsExample | None]:
+    """Each example; None for a corrupt one, if they are skipped."""
     if not isinstance(examples, IndexedExamples):
         yield from examples
         return

@@ -18,7 +18,7 @@ from flax.linen.initializers import normal
 
 from xxnet_jax.detection.boxes import FAST_RCNN_STDS, decode_boxes
 from xxnet_jax.detection.nms import batched_nms
-from xxnet_jax.detection.roi import roi_align, roi_pool
+from xxnet_jax.detection.roi import DETECTION_PYRAMID, roi_align, roi_pool, spatial_pyramid_pool, window_of_features
 from xxnet_jax.detection.targets import Regions, clip_to_window, region_losses, sample_regions
 from xxnet_jax.errors import InvalidArgument, UnknownName
 from xxnet_jax.losses import Metrics
@@ -27,7 +27,7 @@ from xxnet_jax.models import Network
 from xxnet_jax.models.layers import Dtype, dropout, spatial_mean
 from xxnet_jax.precision import at_least_float32
 
-RegionPooling = Literal["align", "pool"]
+RegionPooling = Literal["align", "pool", "pyramid"]
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,9 @@ class RegionSettings:
     Attributes:
         dense: units of the hidden layers of the head.
         dropout_rate: behind each.
-        pooling: "align" or "pool".
-        bins: rows and columns of a region's features.
+        pooling: "align" or "pool"; or "pyramid", that of SPP-net.
+        bins: rows and columns of a region's features, but for a pyramid's.
+        levels: bins along an axis, of each level of a pyramid.
         region_samples: regions of an image that are learnt from.
         region_objects: at most this part of them has an object.
         region_positive: IoU from which a region has an object.
@@ -53,6 +54,7 @@ class RegionSettings:
     dropout_rate: float = 0.5
     pooling: RegionPooling = "align"
     bins: int = 7
+    levels: tuple[int, ...] = DETECTION_PYRAMID
     region_samples: int = 128
     region_objects: float = 0.25
     region_positive: float = 0.5
@@ -68,6 +70,8 @@ class RegionSettings:
         for item in fields(self):
             if isinstance(item.default, int) and getattr(self, item.name) < 1:
                 raise InvalidArgument(f"{item.name} must be 1 or more, got {getattr(self, item.name)}")
+        if not self.levels or min(self.levels) < 1:
+            raise InvalidArgument(f"a pyramid needs a level of 1 bin or more, got {self.levels}")
 
 
 class Objects(NamedTuple):
@@ -174,8 +178,13 @@ class SecondStage(nn.Module):
         """Logits [batch, k, 1 + classes] and offsets [batch, k, classes, 4] of regions [batch, k, 4]; within a compact
         method."""
         s = self.settings
-        pool = roi_align if s.pooling == "align" else roi_pool
-        pooled = pool(features, boxes, s.bins, 1 / self.stride)
+        if s.pooling == "pyramid":
+            pooled = spatial_pyramid_pool(
+                features, s.levels, window_of_features(boxes, *features.shape[1:3], self.stride)
+            )
+        else:
+            pool = roi_align if s.pooling == "align" else roi_pool
+            pooled = pool(features, boxes, s.bins, 1 / self.stride)
         x = pooled.reshape(-1, *pooled.shape[2:])
         options: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         if self.stage is not None:
