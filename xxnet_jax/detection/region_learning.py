@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import jax
 import numpy as np
 
 from xxnet_jax.boxes import clip, pairwise_iou
@@ -363,6 +364,9 @@ def detect_regions(image: RegionImage, model: RegionModel, settings: RegionLearn
     return Detections(moved[last], scores[last], labels[last])
 
 
+_nms = jax.jit(batched_nms, static_argnums=4)
+
+
 def _suppressed(
     boxes: np.ndarray, scores: np.ndarray, labels: np.ndarray, settings: RegionLearning, room: int
 ) -> np.ndarray:
@@ -371,5 +375,5 @@ def _suppressed(
     scores = np.where(scores >= settings.score_threshold, scores, -np.inf).astype(np.float32)
     padded = np.pad(boxes, ((0, padding), (0, 0))), np.pad(scores, (0, padding), constant_values=-np.inf)
     most = min(MOST, room)
-    indices, valid = batched_nms(*padded, np.pad(labels, (0, padding)), settings.detection_iou, most)
+    indices, valid = _nms(*padded, np.pad(labels, (0, padding)), settings.detection_iou, most)
     return np.asarray(indices)[np.asarray(valid)]
