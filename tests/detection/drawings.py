@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from xxnet_jax.detection.second_stage import Objects
+from xxnet_jax.detection.detector import Objects
 from xxnet_jax.models.darknet import BATCH_NORM, table
 
 CLASSES = 3

@@ -10,8 +10,9 @@ import optax
 import pytest
 from drawings import CLASSES, SHAPE, TINY, arguments, rectangles
 
+from xxnet_jax.detection.detector import Found
 from xxnet_jax.detection.fast_rcnn import FastRCNN, create_fast_rcnn, fast_rcnn_loss
-from xxnet_jax.detection.second_stage import Found, RegionLesson, RegionSettings, Windows
+from xxnet_jax.detection.second_stage import RegionLesson, RegionSettings, Windows
 from xxnet_jax.errors import InvalidArgument, UnknownName
 from xxnet_jax.losses import Outputs
 from xxnet_jax.models import count_parameters

@@ -11,10 +11,10 @@ import pytest
 from drawings import CLASSES, SHAPE, TINY, arguments, rectangles
 
 from xxnet_jax.detection.backbones import BACKBONES
+from xxnet_jax.detection.detector import Found
 from xxnet_jax.detection.faster_rcnn import (
     FasterRCNN,
     FasterRCNNSettings,
-    Found,
     Lesson,
     create_faster_rcnn,
     faster_rcnn_loss,

@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 
 from xxnet_jax.boxes import iou
 from xxnet_jax.detection.anchors import generate_anchors, tile_anchors
+from xxnet_jax.detection.detector import clip_to_window
 from xxnet_jax.detection.targets import (
     anchor_losses,
     assign_anchors,
     chosen_at_random,
-    clip_to_window,
     inside_window,
     propose,
     region_losses,

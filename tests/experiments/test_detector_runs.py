@@ -20,7 +20,8 @@ from PIL import Image
 
 from xxnet_jax.data import open_source
 from xxnet_jax.data.source import IndexedExamples
-from xxnet_jax.detection.faster_rcnn import FasterRCNNSettings, Found
+from xxnet_jax.detection.detector import Found
+from xxnet_jax.detection.faster_rcnn import FasterRCNNSettings
 from xxnet_jax.detection.runs import (
     DetectorRecipe,
     DetectorRun,

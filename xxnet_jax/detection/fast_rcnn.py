@@ -20,17 +20,14 @@ import jax
 import jax.numpy as jnp
 
 from xxnet_jax.detection.backbones import check_classes, create_parts
+from xxnet_jax.detection.detector import Found, Objects, check_call, whole_canvas
 from xxnet_jax.detection.second_stage import (
-    Found,
-    Objects,
     RegionLesson,
     RegionSettings,
     SecondStage,
     Windows,
-    check_objects,
     parts_of_regions,
     sum_of_parts,
-    whole_images,
 )
 from xxnet_jax.losses import Batch, Metrics, Outputs
 from xxnet_jax.models.layers import Dtype
@@ -62,8 +59,8 @@ class FastRCNN(SecondStage):
         Raises:
             ValueError: training without objects, or images that the backbone does not take.
         """
-        check_objects(objects, train=train)
-        content = whole_images(images) if content is None else content
+        check_call(objects, train=train)
+        content = whole_canvas(images) if content is None else content
         if windows is None:
             windows = Windows(content[:, None], jnp.ones((len(images), 1), bool))
         features = self.backbone(images, train=train)

@@ -35,17 +35,14 @@ from xxnet_jax.boxes import pixels_to_continuous
 from xxnet_jax.detection.anchors import generate_anchors, tile_anchors
 from xxnet_jax.detection.backbones import check_classes, create_parts
 from xxnet_jax.detection.boxes import decode_boxes, encode_boxes
+from xxnet_jax.detection.detector import Found, Objects, check_call, whole_canvas
 from xxnet_jax.detection.second_stage import (
-    Found,
-    Objects,
     RegionLesson,
     RegionSettings,
     SecondStage,
     Windows,
-    check_objects,
     parts_of_regions,
     sum_of_parts,
-    whole_images,
 )
 from xxnet_jax.detection.targets import anchor_losses, assign_anchors, inside_window, propose, sample_anchors
 from xxnet_jax.errors import InvalidArgument, UnknownName
@@ -155,8 +152,8 @@ class FasterRCNN(SecondStage):
         Raises:
             ValueError: training without objects, or images that the backbone does not take.
         """
-        check_objects(objects, train=train)
-        content = whole_images(images) if content is None else content
+        check_call(objects, train=train)
+        content = whole_canvas(images) if content is None else content
         features = self.backbone(images, train=train)
         logits, deltas = self._first_stage(features)
         anchors = jnp.asarray(self.anchors(*features.shape[1:3]))

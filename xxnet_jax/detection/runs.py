@@ -34,10 +34,11 @@ from xxnet_jax.data.preprocessing import check_preprocessing
 from xxnet_jax.data.source import Examples, IndexedExamples
 from xxnet_jax.data.source import Task as TaskName
 from xxnet_jax.detection.backbones import BACKBONES
+from xxnet_jax.detection.detector import Found, Objects
 from xxnet_jax.detection.fast_rcnn import create_fast_rcnn, fast_rcnn_loss
 from xxnet_jax.detection.faster_rcnn import FasterRCNNSettings, create_faster_rcnn, faster_rcnn_loss
 from xxnet_jax.detection.grouping import SETTINGS, selective_search
-from xxnet_jax.detection.second_stage import Found, Objects, SecondStage, Windows
+from xxnet_jax.detection.second_stage import SecondStage, Windows
 from xxnet_jax.errors import CorruptData, InvalidArgument, UnknownName
 from xxnet_jax.files import make_folder, read_npz, write_npz
 from xxnet_jax.losses import Batch, LossFn

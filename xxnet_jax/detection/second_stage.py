@@ -17,9 +17,9 @@ import jax.numpy as jnp
 from flax.linen.initializers import normal
 
 from xxnet_jax.detection.boxes import FAST_RCNN_STDS, decode_boxes
-from xxnet_jax.detection.nms import batched_nms
+from xxnet_jax.detection.detector import Found, Objects, found_of_classes
 from xxnet_jax.detection.roi import DETECTION_PYRAMID, roi_align, roi_pool, spatial_pyramid_pool, window_of_features
-from xxnet_jax.detection.targets import Regions, clip_to_window, region_losses, sample_regions
+from xxnet_jax.detection.targets import Regions, region_losses, sample_regions
 from xxnet_jax.errors import InvalidArgument, UnknownName
 from xxnet_jax.losses import Metrics
 from xxnet_jax.metrics import Mean
@@ -74,20 +74,6 @@ class RegionSettings:
             raise InvalidArgument(f"a pyramid needs a level of 1 bin or more, got {self.levels}")
 
 
-class Objects(NamedTuple):
-    """The objects of a batch to learn from.
-
-    Attributes:
-        boxes: float32 [batch, m, 4].
-        labels: int32 [batch, m], classes from 0 on.
-        present: bool [batch, m]; the others are padding.
-    """
-
-    boxes: jax.Array
-    labels: jax.Array
-    present: jax.Array
-
-
 class Windows(NamedTuple):
     """Where objects may be in the images of a batch.
 
@@ -112,22 +98,6 @@ class RegionLesson(NamedTuple):
     deltas: jax.Array
     labels: jax.Array
     targets: jax.Array
-
-
-class Found(NamedTuple):
-    """Detections of a batch, the surest of each image first; zeros and not valid where there are fewer.
-
-    Attributes:
-        boxes: float32 [batch, max_detections, 4], in pixels of the network's input.
-        scores: float32 [batch, max_detections], probabilities.
-        labels: int32 [batch, max_detections], classes from 0 on.
-        valid: bool [batch, max_detections].
-    """
-
-    boxes: jax.Array
-    scores: jax.Array
-    labels: jax.Array
-    valid: jax.Array
 
 
 class SecondStage(nn.Module):
@@ -179,6 +149,8 @@ class SecondStage(nn.Module):
         method."""
         s = self.settings
         if s.pooling == "pyramid":
+            if self.stage is not None:
+                raise InvalidArgument("a residual stage is a head for maps, not for a pyramid: take another backbone")
             pooled = spatial_pyramid_pool(
                 features, s.levels, window_of_features(boxes, *features.shape[1:3], self.stride)
             )
@@ -205,35 +177,14 @@ class SecondStage(nn.Module):
     def detections(self, windows: Windows, content: jax.Array, logits: jax.Array, deltas: jax.Array) -> Found:
         """Each class moves its windows by its own offsets; then suppression among those of a class."""
         s = self.settings
-        scores = jax.nn.softmax(logits)[..., 1:]
-        scores = jnp.where(windows.valid[..., None] & (scores >= s.score_threshold), scores, -jnp.inf)
-        boxes = decode_boxes(deltas, windows.boxes[:, :, None], stds=FAST_RCNN_STDS)
-        labels = jnp.broadcast_to(jnp.arange(self.num_classes, dtype=jnp.int32)[None, None], scores.shape)
-
-        def of_image(boxes: jax.Array, scores: jax.Array, labels: jax.Array, window: jax.Array) -> Found:
-            boxes, scores, labels = boxes.reshape(-1, 4), scores.reshape(-1), labels.reshape(-1)
-            boxes = clip_to_window(boxes, window)
-            kept, found = batched_nms(boxes, scores, labels, s.detection_iou, s.max_detections)
-            return Found(
-                jnp.where(found[:, None], boxes[kept], 0),
-                jnp.where(found, scores[kept], 0),
-                jnp.where(found, labels[kept], 0),
-                found,
-            )
-
-        return jax.vmap(of_image)(boxes, scores, labels, content)
-
-
-def whole_images(images: jax.Array) -> jax.Array:
-    """The box of each image, float32 [batch, 4]."""
-    height, width = images.shape[1:3]
-    return jnp.tile(jnp.asarray([[0, 0, width, height]], jnp.float32), (len(images), 1))
-
-
-def check_objects(objects: Objects | None, *, train: bool) -> None:
-    """Refuse training without objects."""
-    if train and objects is None:
-        raise InvalidArgument("a detector is trained with objects: give them, or train=False")
+        return found_of_classes(
+            decode_boxes(deltas, windows.boxes[:, :, None], stds=FAST_RCNN_STDS),
+            jnp.where(windows.valid[..., None], jax.nn.softmax(logits)[..., 1:], -jnp.inf),
+            content,
+            score_threshold=s.score_threshold,
+            iou_threshold=s.detection_iou,
+            max_detections=s.max_detections,
+        )
 
 
 def parts_of_regions(lesson: RegionLesson) -> dict[str, jax.Array]:

@@ -11,8 +11,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from xxnet_jax.boxes import clip, pairwise_iou
+from xxnet_jax.boxes import pairwise_iou
 from xxnet_jax.detection.boxes import FAST_RCNN_STDS, encode_boxes, inside_image, valid_boxes
+from xxnet_jax.detection.detector import clip_to_window
 from xxnet_jax.detection.nms import nms
 from xxnet_jax.errors import InvalidArgument
 from xxnet_jax.losses import cross_entropy, smooth_l1
@@ -49,12 +50,6 @@ def inside_window(boxes: jax.Array, window: jax.Array) -> jax.Array:
     """Which boxes lie within a box, bool [n]: section 3.3 trains on the anchors that lie within the image."""
     width, height = window[2] - window[0], window[3] - window[1]
     return inside_image(boxes - jnp.tile(window[:2], 2)[None], height, width)
-
-
-def clip_to_window(boxes: jax.Array, window: jax.Array) -> jax.Array:
-    """The part of each box, [n, 4], that lies within a box [4]."""
-    first = jnp.tile(window[:2], 2)[None]
-    return clip(boxes - first, window[3] - window[1], window[2] - window[0]) + first
 
 
 def assign_anchors(
