@@ -237,7 +237,8 @@ def train_localizer(
 
 
 def boxes_of_map(outputs: np.ndarray, side: int, stride: int, factors: Sequence[float]) -> np.ndarray:
-    """Boxes in pixels of an image, [rows * columns, boxes of a place, 4], of what the network says at each place.
+    """Boxes in pixels of an image, [rows * columns, boxes of a place, 4], of what the network says at each place; a size
+    below 0 is taken for 0.
 
     Args:
         outputs: [rows, columns, 4 * boxes of a place], in parts of the window of that place.
@@ -248,7 +249,9 @@ def boxes_of_map(outputs: np.ndarray, side: int, stride: int, factors: Sequence[
     rows, columns, _ = outputs.shape
     y, x = np.meshgrid(np.arange(rows) * stride, np.arange(columns) * stride, indexing="ij")
     first = np.stack([x, y, x, y], -1).reshape(-1, 1, 4)
-    boxes = cxcywh_to_xyxy(outputs.reshape(rows * columns, -1, 4) * side) + first
+    said = outputs.reshape(rows * columns, -1, 4) * side
+    said[..., 2:] = np.maximum(said[..., 2:], 0)
+    boxes = cxcywh_to_xyxy(said) + first
     return boxes / np.tile(factors, 2)
 
 

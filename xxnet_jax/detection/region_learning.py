@@ -352,7 +352,8 @@ def detect_regions(image: RegionImage, model: RegionModel, settings: RegionLearn
     """
     classes, described = len(model.biases), image.windows()
     margins = described.hidden * model.scale @ model.weights + model.biases
-    scores = (1 / (1 + np.exp(-np.maximum(margins, -50)))).reshape(-1)
+    known = np.isfinite(margins)  # not those of a class that could not be learnt
+    scores = np.where(known, 1 / (1 + np.exp(-np.clip(margins, -50, 50))), -np.inf).reshape(-1)
     boxes = np.repeat(described.boxes, classes, 0)
     labels = np.tile(np.arange(classes, dtype=np.int32), len(described.boxes))
     kept = _suppressed(boxes, scores, labels, settings, room * classes)
