@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 import regions
 import script
+import train_localizer as train_localizer_script
 import train_rcnn
+from PIL import Image
 from test_detector_runs import COLOURS, SETTINGS, draw_images
 
 from xxnet_jax.detection import region_systems
@@ -25,6 +27,7 @@ from xxnet_jax.detection.runs import DetectorRecipe, DetectorRun
 from xxnet_jax.errors import ConfigMismatch, InvalidArgument, MissingData
 from xxnet_jax.files import read_npz
 from xxnet_jax.models.darknet import table
+from xxnet_jax.training import Recipe, Run, run
 
 TINY: dict[str, Any] = {"stages": table("3x3 4", "3x3 6", "3x3 8", "3x3 8, 3x3 8, 3x3 8, 3x3 8")}
 
@@ -207,3 +210,31 @@ def test_localisation_is_a_run(common, tmp_path):
     chex.assert_trees_all_equal(after["params"]["block1_conv1"], variables["params"]["block1_conv1"])
     assert after["params"]["predictions"]["kernel"].shape[-1] == 4
     assert (np.asarray(after["params"]["fc2"]["kernel"]) != np.asarray(variables["params"]["fc2"]["kernel"])).any()
+
+
+def test_localisation_of_whole_images(common, data, tmp_path, call):
+    """It begins with a classifier of the same layers and classes, and both see whole images of the test split."""
+    random = np.random.default_rng(0)
+    for split in ("train", "validation"):
+        for name in COLOURS:
+            folder = tmp_path / "photos" / split / name
+            folder.mkdir(parents=True)
+            for number in range(2):
+                Image.fromarray(random.integers(0, 256, (32, 32, 3)).astype(np.uint8)).save(folder / f"{number}.png")
+    layers: dict[str, Any] = {"blocks": (((3, 3),),) * 3, "features_of_blocks": (2, 2, 4), "dense": (8, 8), "window": 4}
+    photos = f"folder:{tmp_path / 'photos'}"
+    shared: dict[str, Any] = {"preprocessing": "tf", "batch_size": 2, "steps": 2, "devices": 1, "model_options": layers}
+    run(Recipe("vgg16", data=photos, image_size=32, test_split=None, **shared), tmp_path / "classifier", quiet=True)
+    recipe = LocalizationRecipe(data=common["data"], image_size=32, shorter_side=40, **shared)
+    arguments = train_localizer_script.Arguments(
+        recipe, tmp_path / "classifier", (40, 48), tmp_path / "run", quiet=True
+    )
+    classifier = Run(tmp_path / "classifier").load()
+    train_localizer(recipe, tmp_path / "run", classifier=classifier.variables, quiet=True)
+    train_localizer_script.evaluate_whole_images(arguments, classifier)
+    report = json.loads((tmp_path / "run" / "dense.json").read_text())
+    assert report["images"] == 1
+    assert 0 <= report["top5_error"] <= report["top1_error"] <= 1
+    status, _, errors = call(train_localizer_script.localize, "--data", common["data"], "--fit", "resize")
+    assert status == 2
+    assert "fit" in errors

@@ -237,8 +237,8 @@ def train_localizer(
 
 
 def boxes_of_map(outputs: np.ndarray, side: int, stride: int, factors: Sequence[float]) -> np.ndarray:
-    """Boxes in pixels of an image, [rows * columns, boxes of a place, 4], of what the network says at each place; a size
-    below 0 is taken for 0.
+    """Boxes in pixels of an image, [rows * columns, boxes of a place, 4], of what the network says at each place; sizes
+    below 0 are taken for 0.
 
     Args:
         outputs: [rows, columns, 4 * boxes of a place], in parts of the window of that place.
