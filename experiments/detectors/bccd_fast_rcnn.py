@@ -23,7 +23,7 @@ RECIPE = DetectorRecipe(
     proposals="fast",
     windows=1000,
     batch_size=4,
-    epochs=40,
+    epochs=30,
     optimizer="adam",
     learning_rate=1e-3,
     schedule=ScheduleConfig(name="cosine", warmup=100),

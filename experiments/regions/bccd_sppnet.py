@@ -16,10 +16,13 @@ from xxnet_jax.detection.faster_rcnn import FasterRCNNSettings
 from xxnet_jax.detection.region_systems import SPPNetRecipe
 from xxnet_jax.detection.roi import DETECTION_PYRAMID
 from xxnet_jax.detection.runs import DetectorRecipe
+from xxnet_jax.models.darknet import table
 from xxnet_jax.optimizers import ScheduleConfig
 
+STAGES = table("3x3 8", "3x3 16", "3x3 32, 3x3 32", "3x3 64, 3x3 64, 3x3 64")
 OBJECTS = CropRecipe(
     model="small",
+    model_options={"stages": STAGES},  # type: ignore[dict-item]
     data="voc:data/BCCD",
     preprocessing="tf",
     height=240,
@@ -46,6 +49,7 @@ RECIPE = SPPNetRecipe(
     pretraining=OBJECTS,
     finetuning=DetectorRecipe(
         model="small",
+        model_options={"stages": STAGES},  # type: ignore[dict-item]
         data="voc:data/BCCD",
         preprocessing="tf",
         height=240,

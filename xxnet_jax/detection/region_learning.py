@@ -207,7 +207,8 @@ def _trained_again(
     machine: LinearMachine, positives: np.ndarray, negatives: np.ndarray, settings: RegionLearning
 ) -> tuple[LinearMachine, np.ndarray]:
     """The machine of all negatives so far, each taken once; and those of them that it does not find easy."""
-    negatives = np.unique(negatives, axis=0)
+    if settings.passes > 1:
+        negatives = np.unique(negatives, axis=0)
     machine = fit_machine(positives, negatives, settings)
     return machine, negatives[machine.scores(negatives) >= settings.easy_below]
 
