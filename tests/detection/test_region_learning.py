@@ -107,8 +107,8 @@ def test_mining_finds_the_negatives_that_matter():
     first = fit_machine(positives, easy[0], settings)
     assert mined is not None
     assert (first.scores(hard) > -1).any()  # which is why it has to look for them
-    np.testing.assert_allclose(mined.weights, everything.weights, atol=0.02)
-    np.testing.assert_allclose(mined.bias, everything.bias, atol=0.02)
+    np.testing.assert_allclose(mined.weights, everything.weights, atol=0.05)
+    np.testing.assert_allclose(mined.bias, everything.bias, atol=0.05)
     assert train_machine(positives[:0], lambda: images, settings) is None
     assert train_machine(positives, lambda: [(near, np.full(20, 0.5))], settings) is None
 
