@@ -55,7 +55,7 @@ from xxnet_jax.metrics.detection import voc_average_precision
 from xxnet_jax.metrics.matching import Detections, GroundTruth
 from xxnet_jax.training.folder import RunConfig
 from xxnet_jax.training.loop import LoopResult
-from xxnet_jax.training.recipe import recipe_from_json
+from xxnet_jax.training.recipe import recipe_from_json, settings
 from xxnet_jax.training.run import check_classes, run, versions
 
 DescribeWindows = Callable[[np.ndarray, np.ndarray], Features]
@@ -178,16 +178,26 @@ class SystemFolder:
         """Write system.json, or see that it is the one that is there.
 
         Raises:
-            ValueError: the folder holds a system with another recipe.
+            ValueError: the folder holds a system with another recipe; the message lists the differences.
             OSError: it cannot be written.
         """
-        text = json.dumps({"system": recipe.system, **asdict(recipe)}, indent=2) + "\n"
         path = self.path / "system.json"
-        make_folder(self.path)
         if not path.exists():
-            write_atomically(path, text)
-        elif json.loads(path.read_text(encoding="utf-8")) != json.loads(text):
-            raise ConfigMismatch(f"{self.path} holds a system with another recipe: name another --workdir")
+            make_folder(self.path)
+            write_atomically(path, json.dumps({"system": recipe.system, **asdict(recipe)}, indent=2) + "\n")
+        elif (old := self.recipe()) != recipe:
+            each: list[Any] = [old, recipe]
+            before, after = ({"system": one.system, **settings(one)} for one in each)
+            changed = [
+                f"{name}: {before.get(name)!r} -> {after.get(name)!r}"
+                for name in {**before, **after}
+                if before.get(name) != after.get(name)
+            ]
+            raise ConfigMismatch(
+                f"{self.path} holds a system with another recipe:\n  "
+                + "\n  ".join(changed)
+                + "\ngive it the old values to go on, or name another --workdir"
+            )
 
     def recipe(self) -> RegionRecipe:
         """The recipe of the system.
