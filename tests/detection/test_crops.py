@@ -119,12 +119,19 @@ def network() -> tuple[PyramidNetwork, Any]:
 def test_the_network_takes_images_of_any_size(network):
     """The same parameters, 14 bins of 8 features; what is described are the features under the logits."""
     model, variables = network
-    for size in (24, 33, 64):
-        images = jnp.asarray(np.random.default_rng(size).normal(size=(2, size, size + 8, 3)), jnp.float32)
-        features: Any = model.apply(variables, images, describes=True, train=False)
+    params = variables["params"]["cls_score"]
+
+    @jax.jit
+    def both(images: jax.Array) -> Any:
+        return (
+            model.apply(variables, images, describes=True, train=False),
+            model.apply(variables, images, train=False),
+        )
+
+    for height, width in ((24, 24), (40, 57)):
+        images = np.random.default_rng(height).normal(size=(2, height, width, 3)).astype(np.float32)
+        features, logits = both(images)
         assert features.pooled.shape == (2, 14 * 8)
-        logits: Any = model.apply(variables, images, train=False)
-        params = variables["params"]["cls_score"]
         np.testing.assert_allclose(logits, features.hidden @ params["kernel"] + params["bias"][None], atol=1e-5)
 
 
@@ -139,11 +146,8 @@ def test_windows_of_maps_are_parts_of_them(network):
     assert chosen.tolist() == [0, 1, 0, 1]
     found = describe(image, boxes)
     assert found.pooled.shape == (4, 14 * 8)
-    map_ = np.asarray(
-        model.apply(
-            variables, jnp.asarray(image[None] / 255.0, jnp.float32), method=lambda m, x: m.backbone(x, train=False)
-        )[0]
-    )  # type: ignore[index]
+    backbone = jax.jit(lambda x: model.apply(variables, x, method=lambda m, x: m.backbone(x, train=False)))
+    map_ = np.asarray(backbone(np.asarray(image[None] / 255.0, np.float32)))[0]
     for row in np.flatnonzero(chosen == 0):
         x1, y1, x2, y2 = np.asarray(window_of_features(boxes[row], *map_.shape[:2], 8))
         whole = map_[y1 : y2 + 1, x1 : x2 + 1].max((0, 1))

@@ -297,6 +297,7 @@ def test_fast_rcnn_by_the_same_scripts(recipe, data, tmp_path, call):
         dataclasses.replace(own, windows=0)
 
 
+@pytest.mark.slow
 def test_windows_of_another_run(undisturbed, recipe, tmp_path):
     """Fast R-CNN on what the first stage of a run proposes, which is kept in that run's folder."""
     own = dataclasses.replace(recipe, proposals=str(undisturbed), windows=10, steps=2, ema_decay=None)

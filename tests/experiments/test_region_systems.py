@@ -77,7 +77,7 @@ def sppnet(common: dict[str, Any]) -> SPPNetRecipe:
     return SPPNetRecipe(objects, finetuning, LEARNING, (48, 96), 20.0)
 
 
-@pytest.mark.parametrize("make", [rcnn, sppnet])
+@pytest.mark.parametrize("make", [rcnn, pytest.param(sppnet, marks=pytest.mark.slow)])
 def test_a_system_is_trained_in_stages_and_used(make, common, data, tmp_path, call, monkeypatch):
     """What is done is not done again; the scripts of detectors take the folder; machines are numbers in a .npz file."""
     recipe, workdir = make(common), tmp_path / "system"
@@ -128,20 +128,14 @@ def test_a_system_is_trained_in_stages_and_used(make, common, data, tmp_path, ca
     assert (empty.boxes[:, 2:] <= (30, 9)).all()
     with pytest.raises(InvalidArgument, match="no checkpoints"):
         SystemRun(workdir).load(3)
+    if make is sppnet:  # its fine-tuning leaves the convolutions as they are, statistics too
+        first = region_systems.CropRun(workdir / "pretraining").restore()[0]
+        second = DetectorRun(workdir / "finetuning").restore()[0]
+        chex.assert_trees_all_equal(first["params"]["backbone"], second["params"]["backbone"])
+        chex.assert_trees_all_equal(first["batch_stats"], second["batch_stats"])
+        assert (np.asarray(first["params"]["fc6"]["kernel"]) != second["params"]["fc6"]["kernel"]).any()
     with pytest.raises(ConfigMismatch, match=r"another recipe(.|\n)*cost: 1.0 -> 0.001"):
         train_system(dataclasses.replace(recipe, learning=RegionLearning()), workdir, quiet=True)
-
-
-def test_fine_tuning_of_sppnet_keeps_the_convolutions(common, tmp_path):
-    """They are those of the classifier of objects, statistics too; the dense layers are not."""
-    recipe = sppnet(common)
-    train_system(recipe, tmp_path, quiet=True)
-    first, second = (
-        kind(tmp_path / name).restore()[0]
-        for kind, name in ((region_systems.CropRun, "pretraining"), (DetectorRun, "finetuning"))
-    )
-    chex.assert_trees_all_equal(first["params"]["backbone"], second["params"]["backbone"])
-    assert (np.asarray(first["params"]["fc6"]["kernel"]) != second["params"]["fc6"]["kernel"]).any()
 
 
 def test_recipes_of_systems_load():
@@ -164,6 +158,7 @@ def test_stages_must_fit(common, tmp_path, call):
     assert "bccd_rcnn" in errors
 
 
+@pytest.mark.slow
 def test_four_steps_of_faster_rcnn(common, tmp_path):
     """Backbones begin alike in steps 1 and 2; that of step 2 stays; what a step does not learn does not change; the
     last step is a detector."""
@@ -212,6 +207,7 @@ def test_localisation_is_a_run(common, tmp_path):
     assert (np.asarray(after["params"]["fc2"]["kernel"]) != np.asarray(variables["params"]["fc2"]["kernel"])).any()
 
 
+@pytest.mark.slow
 def test_localisation_of_whole_images(common, data, tmp_path, call):
     """It begins with a classifier of the same layers and classes, and both see whole images of the test split."""
     random = np.random.default_rng(0)

@@ -15,6 +15,7 @@ scaled image, and the box may reach out of it; the paper refers for the merging 
 section 4.4), whose measure of closeness is the distance of centres and the common area: here it is the IoU.
 """
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -332,13 +333,17 @@ class DenseLocalizer:
         form = self.config.image_format
         larger = scaled(with_channels(image, form.channels), scale)
         factors = [new / old for new, old in zip(larger.shape[1::-1], image.shape[1::-1], strict=True)]
-        inputs = self.config.inputs(jnp.asarray(larger[None]))
-        outputs, logits = (
-            np.asarray(model.clone(spatial=True).apply(variables, inputs, train=False))[0]
-            for model, variables in (
-                (self.model, self.variables),
-                (self.classifier, self.classifier_variables),
-            )
-        )
-        boxes = boxes_of_map(outputs, form.height, 2 ** len(self.model.blocks), factors)
-        return boxes, np.asarray(jax.nn.softmax(logits, -1)).reshape(len(boxes), -1)
+        outputs, scores = jax.device_get(self._apply(self.variables, self.classifier_variables, larger[None]))
+        boxes = boxes_of_map(outputs[0], form.height, 2 ** len(self.model.blocks), factors)
+        return boxes, scores.reshape(len(boxes), -1)
+
+    @functools.cached_property
+    def _apply(self) -> Any:
+        model, classifier = self.model.clone(spatial=True), self.classifier.clone(spatial=True)
+
+        def said(variables: Any, classifier_variables: Any, images: jax.Array) -> Any:
+            inputs = self.config.inputs(images)
+            logits: Any = classifier.apply(classifier_variables, inputs, train=False)
+            return model.apply(variables, inputs, train=False), jax.nn.softmax(logits, -1)
+
+        return jax.jit(said)
