@@ -17,7 +17,7 @@ import tyro
 from script import main
 
 from xxnet_jax.data import read_image
-from xxnet_jax.detection.runs import DetectorRun
+from xxnet_jax.detection.region_systems import open_detector
 from xxnet_jax.errors import InvalidArgument
 from xxnet_jax.files import write_atomically
 from xxnet_jax.metrics.matching import Detections
@@ -51,7 +51,7 @@ def detect() -> int:
         raise InvalidArgument("there is no image: give at least one file")
     if arguments.out.suffix != ".png":
         raise InvalidArgument(f"the picture is a PNG: {arguments.out} must end in .png")
-    trained = DetectorRun(arguments.run).load(arguments.step)
+    trained = open_detector(arguments.run).load(arguments.step)
     classes, channels = trained.config.classes, trained.config.image_format.channels
     images = [read_image(path, channels) for path in arguments.images]
     shown: list[Detections] = []

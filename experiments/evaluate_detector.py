@@ -22,6 +22,7 @@ import tyro
 from script import main
 
 from xxnet_jax.data import open_source
+from xxnet_jax.detection.region_systems import TrainedSystem, open_detector
 from xxnet_jax.detection.runs import DetectorRun, TrainedDetector, on_canvas
 from xxnet_jax.errors import InvalidArgument
 from xxnet_jax.files import make_folder, write_atomically
@@ -56,8 +57,10 @@ class Arguments:
 
 def evaluate_detector() -> int:
     arguments = tyro.cli(Arguments, description=__doc__)
-    run = DetectorRun(arguments.run)
+    run = open_detector(arguments.run)
     recipe, classes = run.config.recipe, run.config.classes
+    if arguments.canvases and not isinstance(run, DetectorRun):
+        raise InvalidArgument("a system of stages sees images in sizes of its own: leave canvases out")
     split = arguments.split or recipe.test_split
     if split is None:
         raise InvalidArgument("the recipe names no test split: give one with --split")
@@ -93,6 +96,8 @@ def evaluate_detector() -> int:
 
     sizes = [canvas_figures(trained, images, voc_2010.mean_average_precision)]
     for canvas in arguments.canvases:
+        assert isinstance(trained, TrainedDetector)
+        assert isinstance(run, DetectorRun)
         other = replace(trained, config=on_canvas(trained.config, *canvas))
         found, objects = run.pairs(split, source, canvas)(trained.variables)
         precision = voc_average_precision(found, objects, len(classes)).mean_average_precision
@@ -120,7 +125,9 @@ def evaluate_detector() -> int:
     return 0
 
 
-def canvas_figures(trained: TrainedDetector, images: Sequence[np.ndarray], precision: Any) -> dict[str, Any]:
+def canvas_figures(
+    trained: TrainedDetector | TrainedSystem, images: Sequence[np.ndarray], precision: Any
+) -> dict[str, Any]:
     """Mean average precision and speed on the canvas of a detector; what is compiled first is not timed."""
     seconds = []
     for image in [images[0], *images]:

@@ -183,7 +183,7 @@ def finish(result: dict[str, Any] | LoopResult, workdir: Path) -> int:
         return 128 + result.interrupted.value
     if not is_writer():
         return 0
-    for figure in ("accuracy", "mAP", "mIoU"):
+    for figure in ("accuracy", "mAP", "localized", "mIoU"):
         for key in (f"validation/{figure}", f"test/{figure}"):
             if key in result:
                 print(f"{key:20} {result[key]:.4f}")

@@ -4,9 +4,12 @@
     python experiments/train_detector.py bccd_yolo_v2                        YOLO v2 on the same
     python experiments/train_detector.py bccd_small --optimizer adam         the same with another optimizer
     python experiments/train_detector.py bccd_small --data voc:FOLDER        on other objects
+    python experiments/train_detector.py bccd_fast_rcnn                      Fast R-CNN, on windows of selective search
+    python experiments/train_detector.py bccd_small --alternating            Faster R-CNN in the paper's four steps
 
 The run folder (--workdir, by default runs/RECIPE) gets config.json, metrics.jsonl, checkpoints, curves.png and
-report.json. The same command again resumes a run that was interrupted. evaluate_detector.py and detect.py use it.
+report.json; of alternating training each step has such a folder in it, and step4 is the detector. The same command
+again resumes a run that was interrupted. evaluate_detector.py and detect.py use it.
 """
 
 import huge_pages  # noqa: F401  before what takes long: it may start Python anew
@@ -21,6 +24,7 @@ import detectors
 import tyro
 from script import finish, main, recipe_arguments
 
+from xxnet_jax.detection.alternating import train_alternately
 from xxnet_jax.detection.runs import DetectorRecipe, run_detector
 
 DEFAULT_RECIPE = "bccd_small"
@@ -34,18 +38,22 @@ class Arguments:
         recipe: what to do.
         workdir: the run folder; by default runs/RECIPE.
         quiet: print only the result.
+        alternating: train Faster R-CNN in four steps, each as long as the recipe says, not jointly.
         profile: before training, run a few steps and say where their time goes; a trace goes into profile/.
     """
 
     recipe: Annotated[DetectorRecipe, tyro.conf.arg(name="")]
     workdir: Path | None = None
     quiet: bool = False
+    alternating: bool = False
     profile: bool = False
 
 
 def train_detector() -> int:
     name, arguments = recipe_arguments(Arguments, sys.argv[1:], DEFAULT_RECIPE, detectors)
     workdir = arguments.workdir or Path("runs") / name
+    if arguments.alternating:
+        return finish(train_alternately(arguments.recipe, workdir, quiet=arguments.quiet), workdir / "step4")
     result = run_detector(arguments.recipe, workdir, quiet=arguments.quiet, profile=arguments.profile)
     return finish(result, workdir)
 

@@ -5,13 +5,14 @@ import csv
 import io
 import json
 import os
+import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from xxnet_jax.errors import CannotWrite, XXNetError
+from xxnet_jax.errors import CannotWrite, CorruptData, XXNetError
 
 
 def read_json_lines(path: Path) -> list[dict[str, Any]]:
@@ -84,6 +85,21 @@ def write_npz(path: Path, **arrays: Any) -> None:
     stream = io.BytesIO()
     np.savez(stream, allow_pickle=False, **arrays)
     write_atomically(path, stream.getvalue())
+
+
+def read_npz(path: Path, *names: str) -> tuple[np.ndarray, ...]:
+    """Arrays of a .npz file that `write_npz` wrote.
+
+    Raises:
+        ValueError: the file is damaged, or lacks one of them.
+    """
+    try:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
+            return tuple(arrays[name] for name in names)
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise CorruptData(
+            f"cannot read {', '.join(names)} in {path}: delete it, and it is made again ({error})"
+        ) from error
 
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:

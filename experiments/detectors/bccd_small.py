@@ -12,6 +12,7 @@ from xxnet_jax.detection.runs import DetectorRecipe
 from xxnet_jax.optimizers import ScheduleConfig
 
 RECIPE = DetectorRecipe(
+    detector="faster_rcnn",
     model="small",
     data="voc:data/BCCD",
     preprocessing="channels",
@@ -27,7 +28,6 @@ RECIPE = DetectorRecipe(
     schedule=ScheduleConfig(name="cosine", warmup=100),
     clip_norm=10.0,
     evaluate_every=255,
-    detector="faster_rcnn",
     faster_rcnn=FasterRCNNSettings(
         sizes=(20.0, 40.0, 80.0),
         rpn_features=128,

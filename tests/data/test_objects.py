@@ -460,3 +460,38 @@ def test_the_training_step_takes_such_batches():
         state, metrics = step(state, batch)
         losses.append(float(metrics["loss"].value()))
     assert np.mean(losses[-8:]) < 0.5 * losses[0]
+
+
+@pytest.mark.parametrize("fit", ["letterbox", "corner", "stretch"])
+def test_windows_go_where_objects_go(fit: str):
+    """A window around the bright pixels of the image that is sought in has, on the canvas, the object's box, whatever
+    the draw; of more windows than there is room for the first stay, and none is no error."""
+    form = ObjectsFormat(40, 56, 3, 2, fit, max_windows=3)  # type: ignore[arg-type]
+    seen = []
+
+    def search(image: np.ndarray) -> np.ndarray:
+        seen.append(image.shape)
+        return np.stack([bright(image), *np.array([[0, 0, 9, 9], [1, 1, 8, 8], [2, 2, 7, 7]], np.float32)])
+
+    decoder = ObjectsDecoder(form, 3, augmentation=ALL, search=search)
+    example = drawing(80, 112, [(30, 20, 76, 60)])
+    kept = 0
+    for number in range(12):
+        row = decoder(example, draws(0, number, np.array([0]))[0])
+        assert row["windows"].shape == (3, 4)
+        if row["object_mask"][0]:
+            assert row["window_mask"][0]
+            np.testing.assert_allclose(row["windows"][0], row["boxes"][0], atol=1.5)
+            kept += 1
+    assert kept > 5
+    assert set(seen) == {(40, 56, 3)}
+    row = decoder(example)
+    assert row["window_mask"].all()
+    np.testing.assert_allclose(row["windows"][0], [15, 10, 38, 30], atol=1)
+    np.testing.assert_allclose(row["windows"][2], [1, 1, 8, 8])
+    none = ObjectsDecoder(form, 3, search=lambda image: np.zeros((0, 4)))(example)
+    assert not none["window_mask"].any()
+    assert not decoder.blank()["window_mask"].any()
+    assert "windows" not in ObjectsDecoder(FORMAT, 3)(example)
+    with pytest.raises(InvalidArgument, match="max_windows"):
+        ObjectsFormat(40, 56, 3, 2, max_windows=-1)

@@ -1,13 +1,15 @@
-"""Drawn objects that a small detector can learn to find."""
+"""Drawn objects that a small detector can learn to find, and a backbone that is small enough for tests."""
 
 from typing import Any
 
 import numpy as np
 
 from xxnet_jax.detection.detector import Objects
+from xxnet_jax.models.darknet import BATCH_NORM, table
 
 CLASSES = 3
 SHAPE = (48, 64, 3)
+TINY = {"stages": table("3x3 8", "3x3 16", "3x3 24", "3x3 32, 3x3 32, 3x3 32, 3x3 32"), "norm": BATCH_NORM}
 
 
 def rectangles(seed: int, counts: list[int], room: int = 4) -> dict[str, np.ndarray]:

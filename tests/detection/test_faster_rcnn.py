@@ -8,11 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from rectangles import CLASSES, SHAPE, arguments, rectangles
+from rectangles import CLASSES, SHAPE, TINY, arguments, rectangles
 
+from xxnet_jax.detection.backbones import BACKBONES
 from xxnet_jax.detection.detector import Found
 from xxnet_jax.detection.faster_rcnn import (
-    BACKBONES,
     FasterRCNN,
     FasterRCNNSettings,
     Lesson,
@@ -22,7 +22,6 @@ from xxnet_jax.detection.faster_rcnn import (
 from xxnet_jax.errors import InvalidArgument, UnknownName
 from xxnet_jax.losses import Outputs
 from xxnet_jax.models import count_parameters
-from xxnet_jax.models.darknet import BATCH_NORM, table
 from xxnet_jax.training.state import create_state
 from xxnet_jax.training.step import make_train_step
 
@@ -42,7 +41,6 @@ SETTINGS = FasterRCNNSettings(
     background_from=0.0,
     max_detections=10,
 )
-TINY = {"stages": table("3x3 8", "3x3 16", "3x3 24", "3x3 32, 3x3 32, 3x3 32, 3x3 32"), "norm": BATCH_NORM}
 
 
 def tiny(**options: Any) -> FasterRCNN:

@@ -32,6 +32,7 @@ from xxnet_jax.detection.runs import (
     resolve,
     run_detector,
 )
+from xxnet_jax.detection.second_stage import RegionSettings
 from xxnet_jax.detection.yolo_v1 import YoloV1Settings
 from xxnet_jax.detection.yolo_v2 import YoloV2Settings
 from xxnet_jax.errors import ConfigMismatch, InvalidArgument, UnknownName
@@ -59,6 +60,7 @@ SETTINGS = FasterRCNNSettings(
     background_from=0.0,
     max_detections=8,
 )
+REGIONS = RegionSettings(dense=(32,), region_samples=16, background_from=0.0, max_detections=8)
 
 
 def draw_images(folder: Path, counts: dict[str, list[int]]) -> None:
@@ -376,3 +378,44 @@ def test_detections_of_no_images(undisturbed):
         trained.detect([])
     (found,) = trained.detect([np.zeros((7, 90, 3), np.uint8)])
     assert isinstance(found, Detections)
+
+
+def test_fast_rcnn_by_the_same_scripts(recipe, data, tmp_path, call):
+    """Windows of selective search are kept, once for each image, and losses are those of regions."""
+    cache = tmp_path / "windows"
+    own = dataclasses.replace(
+        recipe, detector="fast_rcnn", fast_rcnn=REGIONS, windows=40, windows_cache=str(cache), steps=3
+    )
+    workdir = tmp_path / "run"
+    report = run_detector(own, workdir, quiet=True)
+    assert isinstance(report, dict)
+    assert 0 <= report["test/mAP"] <= 1
+    assert len(list(cache.iterdir())) == 4 + 3 + 1
+    line = next(line for line in untimed(workdir) if "train/loss" in line)
+    assert line["train/loss"] == pytest.approx(line["train/class"] + line["train/box"], rel=1e-5)
+    status, output, _ = call(evaluate_detector.evaluate_detector, workdir)
+    assert status == 0
+    assert "VOC2007/mAP" in output
+    image = data / "JPEGImages" / "test0.png"
+    status, output, _ = call(detect.detect, workdir, image, "--threshold", "0", "--out", tmp_path / "found.png")
+    assert status == 0
+    assert len(json.loads(output)["objects"]) <= 8
+    assert len(list(cache.iterdir())) == 8
+
+    with pytest.raises(UnknownName, match="did you mean fast"):
+        run_detector(dataclasses.replace(own, proposals="fats"), tmp_path / "none", quiet=True)
+    with pytest.raises(InvalidArgument, match="windows must be 1"):
+        dataclasses.replace(own, windows=0)
+
+
+@pytest.mark.slow
+def test_windows_of_another_run(undisturbed, recipe, tmp_path):
+    """Fast R-CNN on what the first stage of a run proposes, which is kept in that run's folder."""
+    options: dict[str, Any] = {"proposals": str(undisturbed), "windows": 10, "steps": 2, "ema_decay": None}
+    own = dataclasses.replace(recipe, detector="fast_rcnn", fast_rcnn=REGIONS, **options)
+    assert isinstance(run_detector(own, tmp_path / "run", quiet=True), dict)
+    kept = list((undisturbed / "proposals").iterdir())
+    assert len(kept) == 8
+    boxes = np.load(kept[0])["boxes"]
+    assert 0 < len(boxes) <= SETTINGS.train_after
+    assert (boxes[:, 2:] <= (64, 48)).all()

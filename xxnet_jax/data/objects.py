@@ -9,26 +9,29 @@ give them as they are annotated. `ObjectsDecoder` makes of an example what a bat
 - the image is resized and laid on a canvas of fixed size (`ObjectsFormat`); objects that are tiny there are left out,
 - the objects are padded to a fixed number, with a mask. An image without objects has an empty mask. Of more objects
   than that the largest are kept, in their order; `num_objects` says how many there were.
+- windows that may have objects, where an example has them, go the same way; of more than there is room for the first
+  are kept.
 
 So evaluation should take the true objects from the source, and bring what it detects back by `in_image`.
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, NamedTuple, TypedDict, get_args
+from typing import Any, Literal, NamedTuple, NotRequired, TypedDict, get_args
 
 import numpy as np
 
 from xxnet_jax.arrays import Array, namespace
 from xxnet_jax.boxes import area, clip
 from xxnet_jax.data.crops import AreaCrop, Window
-from xxnet_jax.data.images import cut, with_channels
+from xxnet_jax.data.images import cut, fit_image, with_channels
 from xxnet_jax.data.loader import Decoder, ImageFormat, generator
 from xxnet_jax.errors import InvalidArgument, UnknownName
 
 ObjectsFit = Literal["letterbox", "corner", "stretch"]
 BATCHES_OF_A_CANVAS = 10
+Search = Callable[[np.ndarray], np.ndarray]
 
 
 class ObjectsExample(TypedDict):
@@ -39,6 +42,7 @@ class ObjectsExample(TypedDict):
     labels: class numbers, int32 [n].
     difficult: hard to recognize, so that VOC's protocols do not count them; bool [n].
     crowd: many objects in one box, as COCO marks them; bool [n].
+    windows: where objects may be, the likeliest first; boxes, float32 [m, 4]. Most examples have none.
     """
 
     image: np.ndarray
@@ -46,6 +50,7 @@ class ObjectsExample(TypedDict):
     labels: np.ndarray
     difficult: np.ndarray
     crowd: np.ndarray
+    windows: NotRequired[np.ndarray]
 
 
 def make_example(
@@ -76,18 +81,27 @@ def cropped(example: ObjectsExample, window: Window, min_visible: float = 0.0) -
     `min_visible` is in it.
     """
     left, top, right, bottom = map(round, window)
-    moved = example["boxes"] - np.array([left, top, left, top], np.float32)
-    boxes = clip(moved, bottom - top, right - left)
-    kept = _has_area(boxes) & (area(boxes) >= min_visible * area(moved))
-    return _objects(example, example["image"][top:bottom, left:right], boxes, kept)
+
+    def moved(boxes: np.ndarray) -> np.ndarray:
+        return boxes - np.array([left, top, left, top], np.float32)
+
+    def placed(boxes: np.ndarray) -> np.ndarray:
+        return clip(moved(boxes), bottom - top, right - left)
+
+    boxes = placed(example["boxes"])
+    kept = _has_area(boxes) & (area(boxes) >= min_visible * area(moved(example["boxes"])))
+    return _changed(example, example["image"][top:bottom, left:right], placed, kept)
 
 
 def mirrored(example: ObjectsExample) -> ObjectsExample:
     """Left for right."""
     width = example["image"].shape[1]
-    x1, y1, x2, y2 = example["boxes"].T
-    boxes = np.stack([width - x2, y1, width - x1, y2], -1)
-    return _objects(example, example["image"][:, ::-1], boxes, np.ones(len(boxes), bool))
+
+    def placed(boxes: np.ndarray) -> np.ndarray:
+        x1, y1, x2, y2 = boxes.T
+        return np.stack([width - x2, y1, width - x1, y2], -1)
+
+    return _changed(example, example["image"][:, ::-1], placed, np.ones(len(example["boxes"]), bool))
 
 
 def with_colours(image: np.ndarray, exposure: float, saturation: float) -> np.ndarray:
@@ -103,10 +117,27 @@ def with_colours(image: np.ndarray, exposure: float, saturation: float) -> np.nd
     return np.round(255 * x).astype(np.uint8)
 
 
-def _objects(example: ObjectsExample, image: np.ndarray, boxes: np.ndarray, kept: np.ndarray) -> ObjectsExample:
-    """Another image and other boxes, of the objects that are kept."""
+def _changed(
+    example: ObjectsExample,
+    image: np.ndarray,
+    placed: Callable[[np.ndarray], np.ndarray],
+    kept: np.ndarray,
+    smallest: float = 0.0,
+) -> ObjectsExample:
+    """Another image, and where its boxes are, of the objects that are kept; of windows those that are not small."""
     labels, difficult, crowd = (example[key][kept] for key in ("labels", "difficult", "crowd"))
-    return {"image": image, "boxes": boxes[kept], "labels": labels, "difficult": difficult, "crowd": crowd}
+    boxes = placed(example["boxes"])[kept]
+    changed: ObjectsExample = {
+        "image": image,
+        "boxes": boxes,
+        "labels": labels,
+        "difficult": difficult,
+        "crowd": crowd,
+    }
+    if "windows" in example:
+        windows = placed(example["windows"])
+        changed["windows"] = windows[_has_area(windows, smallest)]
+    return changed
 
 
 def _has_area(boxes: np.ndarray, smallest: float = 0.0) -> np.ndarray:
@@ -218,6 +249,7 @@ class ObjectsFormat:
             most 1000 is a canvas of 1000x1000 with 600. By default as large as fits.
         fill: value of the rest of the canvas.
         smallest_box: objects that are less wide or high on the canvas are left out; in pixels.
+        max_windows: that an image can have; 0 for batches without.
     """
 
     height: int
@@ -228,12 +260,15 @@ class ObjectsFormat:
     shorter_side: int | None = None
     fill: int = 0
     smallest_box: float = 1.0
+    max_windows: int = 0
 
     def __post_init__(self) -> None:
         if self.fit not in get_args(ObjectsFit):
             raise UnknownName("fit of a canvas", self.fit, get_args(ObjectsFit))
         if min(self.height, self.width, self.channels, self.max_objects, self.shorter_side or 1) < 1:
             raise InvalidArgument("sides, channels and max_objects of a canvas must be 1 or more")
+        if self.max_windows < 0:
+            raise InvalidArgument(f"max_windows must not be negative, got {self.max_windows}")
         if self.fit == "stretch" and self.shorter_side:
             raise InvalidArgument("an image that is stretched to the canvas has no shorter_side: leave it out")
 
@@ -270,10 +305,16 @@ class ObjectsFormat:
         canvas = np.full(self.shape, self.fill, np.uint8)
         window = (x1, y1, min(x2, columns), min(y2, rows))  # rounding may lead a hair beyond the image
         canvas[top:bottom, left:right] = cut(image, window, bottom - top, right - left)
-        moved = (example["boxes"].reshape(-1, 2, 2) * scale + first).reshape(-1, 4)
-        boxes = np.clip(moved, [*low, *low], [*high, *high]).astype(np.float32)
-        kept = _has_area(boxes, self.smallest_box) & (area(boxes) >= min_visible * area(moved))
-        objects = _objects(example, canvas, boxes, kept)
+
+        def moved(boxes: np.ndarray) -> np.ndarray:
+            return (boxes.reshape(-1, 2, 2) * scale + first).reshape(-1, 4)
+
+        def placed(boxes: np.ndarray) -> np.ndarray:
+            return np.clip(moved(boxes), [*low, *low], [*high, *high]).astype(np.float32)
+
+        boxes = placed(example["boxes"])
+        kept = _has_area(boxes, self.smallest_box) & (area(boxes) >= min_visible * area(moved(example["boxes"])))
+        objects = _changed(example, canvas, placed, kept, self.smallest_box)
         return self._padded(objects) | {
             "size": np.array([rows, columns], np.int32),
             "scale": scale.astype(np.float32),
@@ -291,6 +332,10 @@ class ObjectsFormat:
             for key in ("boxes", "labels", "difficult", "crowd")
         }
         present = np.arange(self.max_objects) < len(kept)
+        if self.max_windows:
+            windows = objects.get("windows", np.zeros((0, 4), np.float32))[: self.max_windows]
+            padded["windows"] = np.pad(windows, ((0, self.max_windows - len(windows)), (0, 0)))
+            padded["window_mask"] = np.arange(self.max_windows) < len(windows)
         return padded | {"image": objects["image"], "object_mask": present, "num_objects": np.int32(count)}
 
 
@@ -315,6 +360,7 @@ class ObjectsDecoder(Decoder):
     - boxes: float32 [max_objects, 4], in pixels of the canvas; zeros where there is no object.
     - labels: int32 [max_objects]; difficult, crowd: bool [max_objects].
     - object_mask: bool [max_objects], whether there is an object.
+    - windows: float32 [max_windows, 4], as boxes; window_mask: bool [max_windows]; where the format has windows.
     - num_objects: int32, how many there were before those beyond max_objects were left out.
     - size: int32 [2], height and width of the image before it was resized.
     - scale: float32 [2], from that to the canvas, of x and y.
@@ -328,6 +374,8 @@ class ObjectsDecoder(Decoder):
         augmentation: of examples with a draw.
         canvases: heights and widths, one of which is drawn for every 10 training batches (YOLOv2, section 2); other
             examples have the format's.
+        search: `image -> windows`, in pixels of it, of images as large as they are on the canvas without a draw; where
+            the format has windows.
 
     Raises (when it is called):
         ValueError: a label that is none of the classes.
@@ -340,11 +388,13 @@ class ObjectsDecoder(Decoder):
         skip_corrupt: bool = False,
         augmentation: ObjectsAugmentation | None = None,
         canvases: Sequence[tuple[int, int]] = (),
+        search: Search | None = None,
     ):
         super().__init__(ImageFormat(*objects_format.shape), num_classes, skip_corrupt)
         self.objects_format = objects_format
         self.augmentation = augmentation or ObjectsAugmentation()
         self.canvases = canvases
+        self.search = search
 
     def __call__(self, example: ObjectsExample, draw: np.ndarray | None = None) -> dict[str, Any]:
         """The row; `draw`, uint32 [2], decides what is random."""
@@ -352,6 +402,8 @@ class ObjectsDecoder(Decoder):
             self.check_label(int(label))
         rows, columns = example["image"].shape[:2]
         example = cropped(example, Window(0, 0, columns, rows))
+        if self.search is not None:
+            example["windows"] = self.windows(example["image"])
         if draw is None or not self.augmentation.changes:
             return self.objects_format(example, self.objects_format.placement((rows, columns)))
         rng = generator(draw)
@@ -363,6 +415,17 @@ class ObjectsDecoder(Decoder):
         else:
             row = self.objects_format(example, self.objects_format.placement((rows, columns)))
         return row | {"image": self.augmentation.coloured(rng, row["image"])}
+
+    def windows(self, image: np.ndarray) -> np.ndarray:
+        """Windows in pixels of an image, float32 [n, 4], by a decoder with a search, which sees it as large as on the
+        canvas."""
+        assert self.search is not None
+        rows, columns = image.shape[:2]
+        where = self.objects_format.placement((rows, columns))
+        image = fit_image(with_channels(image, self.objects_format.channels), where.rows, where.columns)
+        scale = np.array([columns / where.columns, rows / where.rows] * 2, np.float32)
+        found = np.reshape(self.search(image), (-1, 4)).astype(np.float32)
+        return found[: self.objects_format.max_windows or None] * scale
 
     def blank(self) -> dict[str, Any]:
         image = np.zeros((1, 1, self.objects_format.channels), np.uint8)

@@ -14,7 +14,6 @@ of a channel in the image.
 import hashlib
 import heapq
 import json
-import zipfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,8 +22,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from xxnet_jax.data.images import with_channels
-from xxnet_jax.errors import CorruptData, InvalidArgument, UnknownName, XXNetError
-from xxnet_jax.files import make_folder, write_npz
+from xxnet_jax.errors import InvalidArgument, UnknownName, XXNetError
+from xxnet_jax.files import make_folder, read_npz, write_npz
 
 COLOUR_BINS = 25  # of each channel: 75 in all
 TEXTURE_BINS = 10  # of each direction of each channel: 240 in all
@@ -119,7 +118,7 @@ def selective_search(
     else:
         file = cache / f"{_digest(image, settings)}.npz"
         if file.exists():
-            boxes, scores = _stored(file)
+            boxes, scores = read_npz(file, "boxes", "scores")
         else:
             boxes, scores = _search(image, settings)
             make_folder(cache)
@@ -176,14 +175,6 @@ def _digest(image: np.ndarray, settings: SearchSettings) -> str:
     """A name for what the windows depend on."""
     about = json.dumps([FORMAT, image.shape, asdict(settings)], sort_keys=True)
     return hashlib.sha256(about.encode() + np.ascontiguousarray(image).tobytes()).hexdigest()
-
-
-def _stored(file: Path) -> tuple[np.ndarray, np.ndarray]:
-    try:
-        with file.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
-            return arrays["boxes"], arrays["scores"]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise CorruptData(f"{file} holds no windows: delete it, and they are computed again ({error})") from error
 
 
 # --- Regions ---------------------------------------------------------------------------------------------------------

@@ -6,9 +6,12 @@ under the curve, as in PASCAL VOC since 2010).
 """
 
 import functools
+import hashlib
+import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import flax.linen as nn
@@ -27,16 +30,19 @@ from xxnet_jax.data import (
     make_loader,
 )
 from xxnet_jax.data.crops import Window
-from xxnet_jax.data.objects import ObjectsExample, ObjectsFit, cropped, in_image, make_example
+from xxnet_jax.data.objects import ObjectsExample, ObjectsFit, Search, cropped, in_image, make_example
 from xxnet_jax.data.preprocessing import check_preprocessing
 from xxnet_jax.data.source import Examples, IndexedExamples
 from xxnet_jax.data.source import Task as TaskName
-from xxnet_jax.detection import faster_rcnn, yolo_v1, yolo_v2
+from xxnet_jax.detection import backbones, fast_rcnn, faster_rcnn, yolo_v1, yolo_v2
 from xxnet_jax.detection.detector import Found, Objects
 from xxnet_jax.detection.faster_rcnn import FasterRCNNSettings
+from xxnet_jax.detection.grouping import SETTINGS, selective_search
+from xxnet_jax.detection.second_stage import RegionSettings, Windows
 from xxnet_jax.detection.yolo_v1 import YoloV1Settings
 from xxnet_jax.detection.yolo_v2 import YoloV2Settings
 from xxnet_jax.errors import CorruptData, InvalidArgument, UnknownName
+from xxnet_jax.files import make_folder, read_npz, write_npz
 from xxnet_jax.losses import Batch, LossFn
 from xxnet_jax.metrics.detection import voc_average_precision
 from xxnet_jax.metrics.matching import Detections, GroundTruth
@@ -51,7 +57,7 @@ from xxnet_jax.training.sharding import make_mesh, own_rows, put, replicated
 from xxnet_jax.training.task import Task
 
 Pairs = tuple[list[Detections], list[GroundTruth]]
-DetectorName = Literal["faster_rcnn", "yolo_v1", "yolo_v2"]
+DetectorName = Literal["fast_rcnn", "faster_rcnn", "yolo_v1", "yolo_v2"]
 
 
 class Detector(NamedTuple):
@@ -69,9 +75,11 @@ class Detector(NamedTuple):
 
 
 # The settings of each are the recipe's field of its name.
+WITH_WINDOWS: DetectorName = "fast_rcnn"
 DETECTORS: dict[str, Detector] = {
+    "fast_rcnn": Detector(backbones.BACKBONES, fast_rcnn.create_fast_rcnn, lambda recipe: fast_rcnn.fast_rcnn_loss),
     "faster_rcnn": Detector(
-        faster_rcnn.BACKBONES,
+        backbones.BACKBONES,
         faster_rcnn.create_faster_rcnn,
         lambda recipe: faster_rcnn.faster_rcnn_loss(recipe.faster_rcnn),
     ),
@@ -102,10 +110,15 @@ class DetectorRecipe(Recipe):
         changes_of_objects: random changes of training images.
         canvases: multi-scale training: heights and widths, one of which every 10 batches are laid on, at random;
             height and width are those of the evaluation.
-        detector: faster_rcnn, yolo_v1 or yolo_v2.
-        faster_rcnn: its numbers, if it is the detector.
+        detector: fast_rcnn, faster_rcnn, yolo_v1 or yolo_v2.
+        fast_rcnn: its numbers, if it is the detector.
+        faster_rcnn: the same.
         yolo_v1: the same.
         yolo_v2: the same.
+        proposals: where Fast R-CNN looks: fast or quality, selective search; or the folder of a run of Faster R-CNN,
+            whose first stage proposes.
+        windows: of an image that Fast R-CNN looks at, the likeliest ones.
+        windows_cache: folder that keeps the windows of selective search.
     """
 
     task: ClassVar[TaskName] = "detection"
@@ -121,9 +134,13 @@ class DetectorRecipe(Recipe):
     changes_of_objects: ObjectsAugmentation = field(default_factory=ObjectsAugmentation)
     canvases: tuple[tuple[int, int], ...] = ()
     detector: DetectorName = "faster_rcnn"
+    fast_rcnn: RegionSettings = field(default_factory=RegionSettings)
     faster_rcnn: FasterRCNNSettings = field(default_factory=FasterRCNNSettings)
     yolo_v1: YoloV1Settings = field(default_factory=YoloV1Settings)
     yolo_v2: YoloV2Settings = field(default_factory=YoloV2Settings)
+    proposals: str = "fast"
+    windows: int = 2000
+    windows_cache: str = "runs/windows"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -140,11 +157,19 @@ class DetectorRecipe(Recipe):
             value = getattr(self, name)
             if value and value != defaults[name]:
                 raise InvalidArgument(f"{name} is for classifiers, not for detectors: leave it out")
+        if self.windows < 1:
+            raise InvalidArgument(f"windows must be 1 or more, got {self.windows}")
         self.format_of(3)
 
     def format_of(self, channels: int) -> ObjectsFormat:
         """The canvas."""
-        return ObjectsFormat(self.height, self.width, channels, self.max_objects, self.canvas_fit, self.resize_to)
+        sides, options = (self.height, self.width, channels), (self.canvas_fit, self.resize_to)
+        windows = self.windows if self.detector == WITH_WINDOWS else 0
+        return ObjectsFormat(*sides, self.max_objects, *options, max_windows=windows)
+
+    def without_effect(self) -> frozenset[str]:
+        """See `Recipe.without_effect`."""
+        return super().without_effect() | {"windows_cache"}
 
 
 OF_CLASSIFIERS = (
@@ -155,10 +180,12 @@ OF_CLASSIFIERS = (
 
 def resolve(recipe: DetectorRecipe, source: Source) -> RunConfig:
     """What the recipe leaves to the backbone and the dataset."""
-    backbones = DETECTORS[recipe.detector].backbones
-    if recipe.model not in backbones:
-        raise UnknownName("backbone", recipe.model, backbones)
-    preprocessing = recipe.preprocessing or model_info(backbones[recipe.model].model).preprocessing
+    known = DETECTORS[recipe.detector].backbones
+    if recipe.model not in known:
+        raise UnknownName("backbone", recipe.model, known)
+    if recipe.proposals not in SETTINGS and not Path(recipe.proposals).is_dir():
+        raise UnknownName("way to propose, nor folder of a run", recipe.proposals, SETTINGS)
+    preprocessing = recipe.preprocessing or model_info(known[recipe.model].model).preprocessing
     check_preprocessing(preprocessing)
     canvas = ImageFormat(*recipe.format_of(source.image_shape[-1]).shape)
     return RunConfig(recipe, canvas, None, preprocessing, source.classes)
@@ -194,7 +221,16 @@ def objects_decoder(config: RunConfig) -> ObjectsDecoder:
     """Lays the images of a run on its canvas."""
     recipe = recipe_of(config)
     canvas = recipe.format_of(config.image_format.channels)
-    return ObjectsDecoder(canvas, len(config.classes), recipe.skip_corrupt, recipe.changes_of_objects, recipe.canvases)
+    search = search_of(recipe) if recipe.detector == WITH_WINDOWS else None
+    options = recipe.skip_corrupt, recipe.changes_of_objects, recipe.canvases, search
+    return ObjectsDecoder(canvas, len(config.classes), *options)
+
+
+def search_of(recipe: DetectorRecipe) -> Search:
+    """What finds the windows of Fast R-CNN in an image."""
+    if recipe.proposals in SETTINGS:
+        return Searched(recipe.proposals, Path(recipe.windows_cache))
+    return Proposed(Path(recipe.proposals))
 
 
 def build_detector(config: RunConfig) -> nn.Module:
@@ -215,13 +251,21 @@ def detector_inputs(loader: Loader, config: RunConfig) -> InputFn:
     return input_function(loader, config.inputs)
 
 
+def places(batch: Mapping[str, Any]) -> dict[str, Any]:
+    """What the network is called with: where the images lie, and windows, where the decoder finds some."""
+    given = {"content": batch["content"]}
+    if "windows" in batch:
+        given["windows"] = Windows(batch["windows"], batch["window_mask"])
+    return given
+
+
 def arguments(batch: Batch) -> dict[str, Any]:
-    """What the network is called with in training: where the images lie, and their objects.
+    """What the network is called with in training: `places`, and the objects.
 
     Difficult objects and crowds are not learnt from, as in py-faster-rcnn.
     """
     present = batch["object_mask"] & ~batch["difficult"] & ~batch["crowd"]
-    return {"content": batch["content"], "objects": Objects(batch["boxes"], batch["labels"], present)}
+    return {**places(batch), "objects": Objects(batch["boxes"], batch["labels"], present)}
 
 
 # --- Evaluation ------------------------------------------------------------------------------------------------------
@@ -232,7 +276,7 @@ def true_objects(examples: Examples[ObjectsExample], decoder: Decoder) -> Iterat
 
     As in training, they are cut off at the edges of the image, and what has no area there is left out.
     """
-    for example in _readable(examples, decoder):
+    for example in readable(examples, decoder):
         if example is None:
             yield None
             continue
@@ -241,7 +285,8 @@ def true_objects(examples: Examples[ObjectsExample], decoder: Decoder) -> Iterat
         yield GroundTruth(seen["boxes"], seen["labels"], seen["difficult"], seen["crowd"])
 
 
-def _readable(examples: Examples[ObjectsExample], decoder: Decoder) -> Iterator[ObjectsExample | None]:
+def readable(examples: Examples[ObjectsExample], decoder: Decoder) -> Iterator[ObjectsExample | None]:
+    """Each example; None for a corrupt one, if they are skipped."""
     if not isinstance(examples, IndexedExamples):
         yield from examples
         return
@@ -272,7 +317,7 @@ def make_detect(model: nn.Module, loader: Loader, inputs: InputFn, mesh: Mesh) -
     """`detect(variables)`: the detections of every image of the loader, None where it is masked."""
 
     def step(variables: dict[str, Any], batch: Batch) -> tuple[dict[str, Any], dict[str, Any]]:
-        found = model.apply(variables, batch["image"], content=batch["content"], train=False)
+        found = model.apply(variables, batch["image"], **places(batch), train=False)
         return {}, {"found": found, **{key: batch[key] for key in ("content", "scale", "size", "mask")}}
 
     detect_batch = compile_eval_step(step, inputs, mesh)
@@ -376,14 +421,31 @@ class TrainedDetector:
             raise InvalidArgument("there is no image to look at")
         decoder = objects_decoder(self.config)
         batch = decoder.stack((decoder(make_example(image, (), ())) for image in images), len(images))
-        return detections_of(jax.device_get(self._apply(self.variables, batch["image"], batch["content"])), batch)
+        return detections_of(jax.device_get(self._apply(self.variables, batch["image"], places(batch))), batch)
 
     @functools.cached_property
     def _apply(self) -> Any:
-        def found(variables: Any, images: jax.Array, content: jax.Array) -> Any:
-            return self.model.apply(variables, self.config.inputs(images), content=content, train=False)
+        def found(variables: Any, images: jax.Array, given: dict[str, Any]) -> Any:
+            return self.model.apply(variables, self.config.inputs(images), **given, train=False)
 
         return jax.jit(found)
+
+    def propose(self, image: np.ndarray) -> np.ndarray:
+        """Proposals of the first stage, float32 [n, 4], the likeliest first, in pixels of an image that fits the canvas
+        as it is."""
+        canvas = np.zeros((1, *self.config.image_format.shape), np.uint8)
+        rows, columns = image.shape[:2]
+        canvas[0, :rows, :columns] = image
+        proposed = jax.device_get(self._propose(self.variables, canvas, np.float32([[0, 0, columns, rows]])))
+        return proposed.boxes[0][proposed.valid[0]]
+
+    @functools.cached_property
+    def _propose(self) -> Any:
+        def proposed(variables: Any, images: jax.Array, content: jax.Array) -> Any:
+            options: Any = {"content": content, "proposes": True, "train": False}
+            return self.model.apply(variables, self.config.inputs(images), **options)
+
+        return jax.jit(proposed)
 
 
 class DetectorRun(Run):
@@ -410,3 +472,49 @@ class DetectorRun(Run):
         config = self.config if canvas is None else on_canvas(self.config, *canvas)
         decoder = objects_decoder(config)
         return detector_of_split(config, self.model, source, split, decoder=decoder, mesh=make_mesh(1))
+
+
+# --- Where Fast R-CNN looks ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Searched:
+    """Windows of selective search, kept on disk.
+
+    Attributes:
+        settings: "fast" or "quality".
+        cache: folder that keeps them.
+    """
+
+    settings: str
+    cache: Path
+
+    def __call__(self, image: np.ndarray) -> np.ndarray:
+        return selective_search(image, self.settings, cache=self.cache)[0]
+
+
+@dataclass(frozen=True)
+class Proposed:
+    """Proposals of the first stage of a run's best checkpoint, kept in the folder of the run.
+
+    Attributes:
+        run: its folder.
+    """
+
+    run: Path
+
+    def __call__(self, image: np.ndarray) -> np.ndarray:
+        pixels = np.ascontiguousarray(image)
+        name = hashlib.sha256(json.dumps(pixels.shape).encode() + pixels.tobytes()).hexdigest()
+        file = self.run / "proposals" / f"{name}.npz"
+        if file.exists():
+            return read_npz(file, "boxes")[0]
+        boxes = _detector(self.run).propose(image)
+        make_folder(file.parent)
+        write_npz(file, boxes=boxes)
+        return boxes
+
+
+@functools.lru_cache(maxsize=1)
+def _detector(path: Path) -> TrainedDetector:
+    return DetectorRun(path).load()
