@@ -23,7 +23,7 @@ from xxnet_jax.data import Source, open_source
 from xxnet_jax.data.masks import write_classes
 from xxnet_jax.data.sources.voc import AnnotatedExamples
 from xxnet_jax.errors import InvalidArgument
-from xxnet_jax.files import write_atomically
+from xxnet_jax.files import make_folder, write_atomically
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def make_masks(source: Source, out: Path) -> None:
     folder = out.with_name(f".{out.name}.part")
     shutil.rmtree(folder, ignore_errors=True)
     for name in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
-        (folder / name).mkdir(parents=True)
+        make_folder(folder / name)
     for split, examples in source.splits.items():
         if not isinstance(examples, AnnotatedExamples):
             raise InvalidArgument(f"{source.uri} has no image files: take voc: or coco:")

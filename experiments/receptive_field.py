@@ -31,7 +31,7 @@ from xxnet_jax.data import read_image
 from xxnet_jax.data.images import fit_image
 from xxnet_jax.data.preprocessing import preprocess
 from xxnet_jax.errors import InvalidArgument
-from xxnet_jax.files import write_csv
+from xxnet_jax.files import make_folder, write_csv
 from xxnet_jax.models import create_model, model_info
 from xxnet_jax.pretrained import load_network
 from xxnet_jax.training.recipe import KnobValue
@@ -69,7 +69,7 @@ def tell_receptive_fields() -> int:
         shape = (arguments.size, arguments.size, shape[2])
     model = create_model(arguments.model, **options)
     if arguments.out is not None:
-        arguments.out.mkdir(parents=True, exist_ok=True)
+        make_folder(arguments.out)
     if arguments.unit is None:
         fields = receptive_fields(model, shape)
         show(fields)

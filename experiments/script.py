@@ -8,10 +8,10 @@ import platform
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 
 import jax
 import recipes
@@ -28,6 +28,7 @@ from xxnet_jax.training.processes import is_writer
 
 Batch = TypeVar("Batch")
 AnyArguments = TypeVar("AnyArguments")
+AnyRecipe = TypeVar("AnyRecipe", bound=Recipe)
 
 # What a recipe has by name, and a command adds to.
 RECIPE_OPTIONS = ("model_options", "optimizer_options", "augmentation_options", "rate_factors")
@@ -96,6 +97,28 @@ def load_recipe(name: str, package: ModuleType = recipes) -> tuple[Any, str]:
     """
     module = recipe_module(name, package)
     return module.RECIPE, module.__doc__ or ""
+
+
+@dataclass(frozen=True)
+class TrainArguments(Generic[AnyRecipe]):
+    """The recipe, and where it runs.
+
+    Attributes:
+        recipe: what to do.
+        workdir: the run folder; by default runs/RECIPE.
+        quiet: print only the result.
+        profile: before training, run a few steps and say where their time goes; a trace goes into profile/.
+    """
+
+    recipe: Annotated[AnyRecipe, tyro.conf.arg(name="")]
+    workdir: Path | None = None
+    quiet: bool = False
+    profile: bool = False
+
+    @property
+    def reporting(self) -> dict[str, bool]:
+        """What a run tells, as it takes it."""
+        return {"quiet": self.quiet, "profile": self.profile}
 
 
 def recipe_arguments(

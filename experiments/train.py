@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
-from script import finish, main, recipe_arguments, with_source
+from script import TrainArguments, finish, main, recipe_arguments, with_source
 
 from xxnet_jax.training import Recipe, run
 from xxnet_jax.training.processes import Processes
@@ -27,24 +27,16 @@ DEFAULT_RECIPE = "lenet5_digits"
 
 
 @dataclass(frozen=True)
-class Arguments:
+class Arguments(TrainArguments[Recipe]):
     """The recipe, and where it runs.
 
     Attributes:
-        recipe: what to do.
-        workdir: the run folder; by default runs/RECIPE.
         source: fake: noise in place of the recipe's data and splits, of the size of its images and with as many
             classes; fake?examples=64: so many examples in each split, in place of 1024.
-        quiet: print only the result.
-        profile: before training, run a few steps and say where their time goes; a trace goes into profile/.
         many: where the run has several processes.
     """
 
-    recipe: Annotated[Recipe, tyro.conf.arg(name="")]
-    workdir: Path | None = None
     source: str | None = None
-    quiet: bool = False
-    profile: bool = False
     many: Annotated[Processes, tyro.conf.arg(name="")] = field(default_factory=Processes)
 
 
@@ -53,8 +45,7 @@ def train() -> int:
     arguments.many.join()
     recipe = arguments.recipe if arguments.source is None else with_source(arguments.recipe, arguments.source)
     workdir = arguments.workdir or Path("runs") / name
-    result = run(recipe, workdir, quiet=arguments.quiet, profile=arguments.profile)
-    return finish(result, workdir)
+    return finish(run(recipe, workdir, **arguments.reporting), workdir)
 
 
 if __name__ == "__main__":

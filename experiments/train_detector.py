@@ -18,11 +18,9 @@ import huge_pages  # noqa: F401  before what takes long: it may start Python ane
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
 import detectors
-import tyro
-from script import finish, main, recipe_arguments
+from script import TrainArguments, finish, main, recipe_arguments
 
 from xxnet_jax.detection.alternating import train_alternately
 from xxnet_jax.detection.runs import DetectorRecipe, run_detector
@@ -31,22 +29,14 @@ DEFAULT_RECIPE = "bccd_small"
 
 
 @dataclass(frozen=True)
-class Arguments:
+class Arguments(TrainArguments[DetectorRecipe]):
     """The recipe, and where it runs.
 
     Attributes:
-        recipe: what to do.
-        workdir: the run folder; by default runs/RECIPE.
-        quiet: print only the result.
         alternating: train Faster R-CNN in four steps, each as long as the recipe says, not jointly.
-        profile: before training, run a few steps and say where their time goes; a trace goes into profile/.
     """
 
-    recipe: Annotated[DetectorRecipe, tyro.conf.arg(name="")]
-    workdir: Path | None = None
-    quiet: bool = False
     alternating: bool = False
-    profile: bool = False
 
 
 def train_detector() -> int:
@@ -54,8 +44,7 @@ def train_detector() -> int:
     workdir = arguments.workdir or Path("runs") / name
     if arguments.alternating:
         return finish(train_alternately(arguments.recipe, workdir, quiet=arguments.quiet), workdir / "step4")
-    result = run_detector(arguments.recipe, workdir, quiet=arguments.quiet, profile=arguments.profile)
-    return finish(result, workdir)
+    return finish(run_detector(arguments.recipe, workdir, **arguments.reporting), workdir)
 
 
 if __name__ == "__main__":

@@ -12,41 +12,20 @@ import huge_pages  # noqa: F401  before what takes long: it may start Python ane
 
 # isort: split
 import sys
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
 import segmenters
-import tyro
-from script import finish, main, recipe_arguments
+from script import TrainArguments, finish, main, recipe_arguments
 
 from xxnet_jax.segmentation.runs import SegmenterRecipe, run_segmenter
 
 DEFAULT_RECIPE = "bccd_fcn8s"
 
 
-@dataclass(frozen=True)
-class Arguments:
-    """The recipe, and where it runs.
-
-    Attributes:
-        recipe: what to do.
-        workdir: the run folder; by default runs/RECIPE.
-        quiet: print only the result.
-        profile: before training, run a few steps and say where their time goes; a trace goes into profile/.
-    """
-
-    recipe: Annotated[SegmenterRecipe, tyro.conf.arg(name="")]
-    workdir: Path | None = None
-    quiet: bool = False
-    profile: bool = False
-
-
 def train_segmenter() -> int:
-    name, arguments = recipe_arguments(Arguments, sys.argv[1:], DEFAULT_RECIPE, segmenters)
+    name, arguments = recipe_arguments(TrainArguments[SegmenterRecipe], sys.argv[1:], DEFAULT_RECIPE, segmenters)
     workdir = arguments.workdir or Path("runs") / name
-    result = run_segmenter(arguments.recipe, workdir, quiet=arguments.quiet, profile=arguments.profile)
-    return finish(result, workdir)
+    return finish(run_segmenter(arguments.recipe, workdir, **arguments.reporting), workdir)
 
 
 if __name__ == "__main__":

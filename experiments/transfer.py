@@ -23,7 +23,7 @@ from script import counted, main
 from xxnet_jax.data import read_image
 from xxnet_jax.data.images import padded
 from xxnet_jax.errors import InvalidArgument
-from xxnet_jax.files import write_atomically
+from xxnet_jax.files import make_folder, write_atomically
 from xxnet_jax.pretrained import FeatureExtractor, image_files
 from xxnet_jax.pretrained.features import Combine
 from xxnet_jax.training.recipe import KnobValue
@@ -87,7 +87,7 @@ def transfer() -> int:
         "cross_validation/accuracy": float(search.best_score_),
         "test/accuracy": float(search.score(test, test_labels)),
     }
-    arguments.out.mkdir(parents=True, exist_ok=True)
+    make_folder(arguments.out)
     write_atomically(arguments.out / "result.json", json.dumps(result, indent=2) + "\n")
     print(f"test/accuracy {result['test/accuracy']:.4f} with C = {result['c']:g}; {arguments.out}/result.json")
     return 0

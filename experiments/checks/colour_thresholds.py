@@ -22,7 +22,7 @@ from script import main
 from sklearn.tree import DecisionTreeClassifier
 
 from xxnet_jax.data import VOID, ImageFormat, MasksDecoder, Source, open_source
-from xxnet_jax.files import write_atomically
+from xxnet_jax.files import make_folder, write_atomically
 from xxnet_jax.metrics.segmentation import segmentation_confusion, segmentation_scores
 
 
@@ -86,7 +86,7 @@ def colour_thresholds() -> int:
     report = {"depth": depth, "validation/mIoU": best, "test/mIoU": float(np.nanmean(each_iou)), **report}
     for name, value in report.items():
         print(f"{name:30} {value:.4g}")
-    arguments.out.mkdir(parents=True, exist_ok=True)
+    make_folder(arguments.out)
     write_atomically(arguments.out / "report.json", json.dumps(report, indent=2) + "\n")
     return 0
 

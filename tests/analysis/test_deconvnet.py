@@ -266,7 +266,7 @@ def test_grad_cam():
     np.testing.assert_allclose(found, enlarged / np.where(peak > 0, peak, 1), rtol=1e-10, atol=1e-12)
 
 
-@pytest.mark.parametrize("name", ["alexnet.cifar10", "resnet20", "lenet5"])
+@pytest.mark.parametrize("name", ["resnet20", "lenet5"])
 def test_networks_of_the_zoo(name: str):
     """The traced network computes what the network does, and each rule gives finite, different projections."""
     with jax.enable_x64(False):

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import script
 import train_detector
-from PIL import Image
+from whole_runs import begin_voc, terminated_after, untimed, write_voc
 
 from xxnet_jax.data import open_source
 from xxnet_jax.data.source import IndexedExamples
@@ -36,7 +36,6 @@ from xxnet_jax.detection.second_stage import RegionSettings
 from xxnet_jax.detection.yolo_v1 import YoloV1Settings
 from xxnet_jax.detection.yolo_v2 import YoloV2Settings
 from xxnet_jax.errors import ConfigMismatch, InvalidArgument, UnknownName
-from xxnet_jax.files import read_json_lines
 from xxnet_jax.metrics.matching import Detections
 from xxnet_jax.models.darknet import table
 from xxnet_jax.training import LoopResult, Recipe, Run, loop, run
@@ -45,7 +44,6 @@ from xxnet_jax.training.sharding import make_mesh
 
 RATE = "learning_rate"
 COLOURS = {"blue": (0, 0, 255), "red": (255, 0, 0)}
-OBJECT = "<object><name>{}</name><bndbox><xmin>{}</xmin><ymin>{}</ymin><xmax>{}</xmax><ymax>{}</ymax></bndbox></object>"
 SETTINGS = FasterRCNNSettings(
     sizes=(12, 24),
     rpn_features=16,
@@ -65,23 +63,20 @@ REGIONS = RegionSettings(dense=(32,), region_samples=16, background_from=0.0, ma
 
 def draw_images(folder: Path, counts: dict[str, list[int]]) -> None:
     """Images of 60 x 80 in the form of VOC: for each split one for each number of rectangles."""
-    for name in ("ImageSets/Main", "JPEGImages", "Annotations"):
-        (folder / name).mkdir(parents=True)
+    splits = {split: [f"{split}{i}" for i in range(len(numbers))] for split, numbers in counts.items()}
+    begin_voc(folder, splits)
     random = np.random.default_rng(0)
     for split, numbers in counts.items():
-        names = [f"{split}{i}" for i in range(len(numbers))]
-        (folder / "ImageSets" / "Main" / f"{split}.txt").write_text("\n".join(names) + "\n")
-        for name, number in zip(names, numbers, strict=True):
+        for name, number in zip(splits[split], numbers, strict=True):
             image = random.integers(90, 130, (60, 80, 3)).astype(np.uint8)
-            objects = ""
+            objects = []
             for place in random.permutation(6)[:number]:
                 x, y = 2 + 26 * (place % 3), 2 + 30 * (place // 3)
                 width, height = random.integers(10, 24), random.integers(10, 26)
                 colour = random.choice(list(COLOURS))
                 image[y : y + height, x : x + width] = COLOURS[colour]
-                objects += OBJECT.format(colour, x + 1, y + 1, x + width, y + height)
-            Image.fromarray(image).save(folder / "JPEGImages" / f"{name}.png")
-            (folder / "Annotations" / f"{name}.xml").write_text(f"<annotation>{objects}</annotation>")
+                objects.append((colour, x, y, width, height))
+            write_voc(folder, name, image, objects)
 
 
 @pytest.fixture(scope="module")
@@ -119,11 +114,6 @@ def undisturbed(recipe, tmp_path_factory) -> Path:
     return workdir
 
 
-def untimed(workdir: Path) -> list[dict[str, Any]]:
-    lines = read_json_lines(workdir / "metrics.jsonl")
-    return [{key: value for key, value in line.items() if not key.startswith("time/")} for line in lines]
-
-
 def test_what_a_run_leaves(undisturbed, recipe):
     """Losses of all parts, average precision, curves and a report; the best checkpoint has the highest of the mean."""
     lines = untimed(undisturbed)
@@ -143,18 +133,10 @@ def test_what_a_run_leaves(undisturbed, recipe):
     assert kept == recipe
 
 
-def test_interrupted_and_resumed_is_undisturbed(undisturbed, recipe, tmp_path, monkeypatch):
+def test_interrupted_and_resumed_is_undisturbed(undisturbed, recipe, tmp_path):
     """SIGTERM after the fourth step, and the same command again: the same bits and metrics."""
-    advance = loop._Training.advance
-
-    def advance_and_signal(training: Any) -> None:
-        advance(training)
-        if training.host.step == 4:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    monkeypatch.setattr(loop._Training, "advance", advance_and_signal)
-    assert isinstance(run_detector(recipe, tmp_path / "run", quiet=True), LoopResult)
-    monkeypatch.setattr(loop._Training, "advance", advance)
+    with terminated_after(4):
+        assert isinstance(run_detector(recipe, tmp_path / "run", quiet=True), LoopResult)
     assert isinstance(run_detector(recipe, tmp_path / "run", quiet=True), dict)
     assert untimed(tmp_path / "run") == untimed(undisturbed)
     first, second = (DetectorRun(path).restore(5)[0] for path in (tmp_path / "run", undisturbed))

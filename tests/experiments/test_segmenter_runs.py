@@ -2,8 +2,6 @@
 
 import dataclasses
 import json
-import os
-import signal
 from pathlib import Path
 from typing import Any
 
@@ -14,37 +12,33 @@ import script
 import segment
 import train_segmenter
 from PIL import Image
+from whole_runs import begin_voc, terminated_after, untimed, write_voc
 
 from xxnet_jax.data import open_source, read_image
 from xxnet_jax.data.sources.voc_masks import read_classes
 from xxnet_jax.errors import ConfigMismatch, InvalidArgument, UnknownName
-from xxnet_jax.files import read_json_lines
 from xxnet_jax.segmentation.runs import SegmenterRecipe, SegmenterRun, run_segmenter
-from xxnet_jax.training import LoopResult, Run, loop
+from xxnet_jax.training import LoopResult, Run
 
-OBJECT = "<object><name>{}</name><bndbox><xmin>{}</xmin><ymin>{}</ymin><xmax>{}</xmax><ymax>{}</ymax></bndbox></object>"
 TINY: dict[str, Any] = {"features_of_blocks": (4, 4, 8, 8, 8), "dense": (8,), "window": 1}
 
 
 def write_boxes(folder: Path) -> None:
     """Six images of 40 x 48 in the form of VOC, each with a large red and a small blue disc."""
-    for name in ("ImageSets/Main", "JPEGImages", "Annotations"):
-        (folder / name).mkdir(parents=True)
+    splits = {"train": ["train0", "train1", "train2", "train3"], "val": ["val0"], "test": ["test0"]}
+    begin_voc(folder, splits)
     random = np.random.default_rng(0)
     rows, columns = np.mgrid[:40, :48]
-    for split, count in (("train", 4), ("val", 1), ("test", 1)):
-        names = [f"{split}{number}" for number in range(count)]
-        (folder / "ImageSets" / "Main" / f"{split}.txt").write_text("\n".join(names) + "\n")
+    for names in splits.values():
         for name in names:
             image = random.integers(90, 130, (40, 48, 3)).astype(np.uint8)
-            objects = ""
+            objects = []
             for kind, colour, side in (("large", (255, 0, 0), 24), ("small", (0, 0, 255), 10)):
                 x, y = random.integers(0, 48 - side), random.integers(0, 40 - side)
                 middle = (side - 1) / 2
                 image[(rows - y - middle) ** 2 + (columns - x - middle) ** 2 <= (side / 2) ** 2] = colour
-                objects += OBJECT.format(kind, x + 1, y + 1, x + side, y + side)
-            Image.fromarray(image).save(folder / "JPEGImages" / f"{name}.png")
-            (folder / "Annotations" / f"{name}.xml").write_text(f"<annotation>{objects}</annotation>")
+                objects.append((kind, x, y, side, side))
+            write_voc(folder, name, image, objects)
 
 
 @pytest.fixture(scope="module")
@@ -81,11 +75,6 @@ def undisturbed(recipe, tmp_path_factory) -> Path:
     workdir = tmp_path_factory.mktemp("runs") / "undisturbed"
     assert isinstance(run_segmenter(recipe, workdir, quiet=True), dict)
     return workdir
-
-
-def untimed(workdir: Path) -> list[dict[str, Any]]:
-    lines = read_json_lines(workdir / "metrics.jsonl")
-    return [{key: value for key, value in line.items() if not key.startswith("time/")} for line in lines]
 
 
 def test_masks_of_boxes(masks):
@@ -126,18 +115,10 @@ def test_what_a_run_leaves(undisturbed):
     assert (undisturbed / "curves.png").stat().st_size > 1000
 
 
-def test_interrupted_and_resumed_is_undisturbed(recipe, undisturbed, tmp_path, monkeypatch):
+def test_interrupted_and_resumed_is_undisturbed(recipe, undisturbed, tmp_path):
     """What was logged, and the report's figures, are those of a run without a break."""
-    advance = loop._Training.advance
-
-    def advance_and_signal(training: Any) -> None:
-        advance(training)
-        if training.host.step == 4:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    monkeypatch.setattr(loop._Training, "advance", advance_and_signal)
-    assert isinstance(run_segmenter(recipe, tmp_path / "run", quiet=True), LoopResult)
-    monkeypatch.setattr(loop._Training, "advance", advance)
+    with terminated_after(4):
+        assert isinstance(run_segmenter(recipe, tmp_path / "run", quiet=True), LoopResult)
     assert isinstance(run_segmenter(recipe, tmp_path / "run", quiet=True), dict)
     assert untimed(tmp_path / "run") == untimed(undisturbed)
 

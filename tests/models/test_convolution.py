@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
+from xxnet_jax.models import convolution
 from xxnet_jax.models.convolution import Conv, convolve
 
 LAYOUT: Any = ("NHWC", "HWIO", "NHWC")
@@ -56,13 +57,22 @@ def random_pair(case: Case, batch: int, dtype: Any = jnp.float32) -> tuple[jax.A
     return jnp.asarray(x, dtype), jnp.asarray(kernel, dtype)
 
 
-@pytest.mark.parametrize("padding", ["VALID", "SAME", ((2, 0), (1, 3))], ids=["valid", "same", "pixels"])
-@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+PADDINGS: dict[str, Any] = {"valid": "VALID", "same": "SAME", "pixels": ((2, 0), (1, 3))}
+ANY_PADDING = ("common", "with strides", "depthwise with strides and multiplier")
+
+
+@pytest.mark.parametrize(
+    ("case", "padding"),
+    [
+        pytest.param(case, padding, id=f"{name}-{word}")
+        for name, case in CASES.items()
+        for word, padding in PADDINGS.items()
+        if word == "pixels" or name in ANY_PADDING
+    ],
+)
 def test_lowerings_are_xlas(case: Case, padding: Any):
     """Result and both gradients equal `lax.conv_general_dilated`, also under vmap; sums in float32 differ in order."""
     x, kernel = random_pair(case, batch=2)
-    if padding == "VALID" and min(np.subtract(case.image[:2], case.kernel)) < 0:
-        pytest.skip("no window fits")
 
     def of(function: Any) -> Any:
         def call(x, kernel):
@@ -82,6 +92,25 @@ def test_lowerings_are_xlas(case: Case, padding: Any):
     assert set(re.findall(r"feature_group_count=(\d+)", jaxpr)) <= {"1"}
     many = jax.vmap(of(convolve), in_axes=(None, 0))(x, jnp.stack([kernel, 2 * kernel]))
     np.testing.assert_allclose(many[1], 2 * many[0], rtol=0, atol=1e-5 * np.abs(many[1]).max())
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3])
+@pytest.mark.parametrize("strides", [(1, 1), (2, 1), (3, 2)])
+def test_kernel_gradient_by_bands(strides: tuple[int, int], rows: int, monkeypatch):
+    """However many rows a band has, the gradient of a kernel is XLA's, of a gradient of 6 rows, too."""
+    x, kernel = random_pair(Case((5 * strides[0] + 3, 9, 4), (3, 2), 5), batch=2)
+
+    def gradient(function: Any) -> jax.Array:
+        y, gradients = jax.vjp(lambda k: function(x, k, strides, "VALID", dimension_numbers=LAYOUT), kernel)
+        assert y.shape[1] == 6
+        return gradients(jnp.cos(y))[0]
+
+    columns = (9 - 2) // strides[1] + 1
+    monkeypatch.setattr(convolution, "BAND_BYTES", 4 * rows * 2 * columns * 3 * 2 * 4)
+    found, expected = gradient(convolve), gradient(jax.lax.conv_general_dilated)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+    jaxpr = str(jax.make_jaxpr(lambda: gradient(convolve))())
+    assert f"length={6 // rows}" in jaxpr
 
 
 # Those whose gradients are written out.

@@ -113,8 +113,8 @@ def test_counts_of_table_1(name: str, depths: Any, k: int, stem: int, trainable:
         ("densenet100_24", 27_249_082, 27_457_972, 27_480_346),
         ("densenet_bc40_12", 176_122, 188_092, 181_210),
         ("densenet_bc100_12", 769_162, 800_032, 793_150),
-        ("densenet_bc250_24", 15_324_406, 15_480_556, 15_582_382),
-        ("densenet_bc190_40", 25_624_430, 25_821_620, 25_881_390),
+        pytest.param("densenet_bc250_24", 15_324_406, 15_480_556, 15_582_382, marks=pytest.mark.full_size),
+        pytest.param("densenet_bc190_40", 25_624_430, 25_821_620, 25_881_390, marks=pytest.mark.full_size),
     ],
 )
 def test_counts_for_cifar(name: str, ten: int, hundred: int, total: int):

@@ -27,7 +27,10 @@ SMALL: dict[str, tuple[dict[str, Any], int, int]] = {
 }
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.full_size if name in ("inception_v3", "resnet50") else ()) for name in SMALL],
+)
 def test_logits_stay(name: str):
     """The same logits from fewer numbers; what precedes its convolution, or stands behind a ReLU, is left."""
     options, side, left = SMALL[name]

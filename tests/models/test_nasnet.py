@@ -86,7 +86,9 @@ def cells_of(name: str) -> Iterator[tuple[str, int]]:
         before, x = x, 6 * features
 
 
-@pytest.mark.parametrize("name", ["nasnet_mobile", "nasnet_large", "nasnet_cifar10"])
+@pytest.mark.parametrize(
+    "name", ["nasnet_mobile", "nasnet_cifar10", pytest.param("nasnet_large", marks=pytest.mark.full_size)]
+)
 def test_parameters_of_cells(name: str):
     """Every cell has the parameters of its convolutions and norms; stem and classifier have theirs, with the rest."""
     info = xx.model_info(name)
@@ -102,7 +104,10 @@ def test_parameters_of_cells(name: str):
 
 @pytest.mark.parametrize(
     ("name", "trainable", "total"),
-    [("nasnet_mobile", 5_289_978, 5_326_716), ("nasnet_large", 88_753_150, 88_949_818)],
+    [
+        ("nasnet_mobile", 5_289_978, 5_326_716),
+        pytest.param("nasnet_large", 88_753_150, 88_949_818, marks=pytest.mark.full_size),
+    ],
 )
 def test_counts(name: str, trainable: int, total: int):
     """Keras's counts with ten classes, at another size of the images."""
@@ -114,7 +119,11 @@ def test_counts(name: str, trainable: int, total: int):
 
 @pytest.mark.parametrize(
     ("name", "features", "regions", "classes"),
-    [("nasnet_mobile.slim", 528, 4, 1000), ("nasnet_large.slim", 2016, 6, 1000), ("nasnet_cifar10", 384, 4, 10)],
+    [
+        ("nasnet_mobile.slim", 528, 4, 1000),
+        ("nasnet_cifar10", 384, 4, 10),
+        pytest.param("nasnet_large.slim", 2016, 6, 1000, marks=pytest.mark.full_size),
+    ],
 )
 def test_parameters_of_the_auxiliary_head(name: str, features: int, regions: int, classes: int):
     """Of its 1x1, of one that sees the whole pooled map, of a dense layer; they do not depend on the size of images."""

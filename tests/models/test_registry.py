@@ -176,22 +176,18 @@ every_computed_model = pytest.mark.parametrize(
 )
 
 
-def siblings(name: str) -> tuple[str, str, int]:
-    """Networks of one paper, tag and size of images differ in the numbers of their layers and features."""
-    info = xx.model_info(name)
-    return info.paper, name.partition(".")[2], info.input_shape[0]
-
-
-def smallest_of_siblings() -> set[str]:
+def smallest_of_families() -> set[str]:
+    """Of the networks of one class and size of images, which differ in their numbers."""
     by_size = sorted(xx.list_models(), key=lambda name: -xx.model_info(name).parameters)
-    return set({siblings(name): name for name in by_size}.values())
+    kind = lambda name: (type(xx.create_model(name)), xx.model_info(name).input_shape[0])  # noqa: E731
+    return set({kind(name): name for name in by_size}.values())
 
 
-# What the code of a family decides is seen in the smallest of the siblings; the others by request.
+# What the code of a family decides is seen in the smallest of it; the others by request.
 every_kind_of_model = pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=() if name in smallest_of_siblings() else pytest.mark.full_size)
+        pytest.param(name, marks=() if name in smallest_of_families() else pytest.mark.full_size)
         for name in xx.list_models()
     ],
     scope="module",

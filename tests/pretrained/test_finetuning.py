@@ -40,7 +40,7 @@ def test_the_notes_inception():
     assert trained(shapes, freeze_through("inception_v3", "mixed8")) == 13_418_056
 
 
-@pytest.mark.parametrize("name", ["resnet50", "densenet121", "mobilenet_v2", "nasnet_mobile", "xception", "vgg16"])
+@pytest.mark.parametrize("name", ["resnet50", "mobilenet_v2", "vgg16"])
 def test_what_is_frozen_is_what_the_endpoint_needs(name: str):
     """For each endpoint the parameters grow, and the last one freezes all but the classifier."""
     model = xx.create_model(name)

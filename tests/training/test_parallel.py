@@ -108,14 +108,14 @@ def float64() -> Iterator[None]:
         yield
 
 
-# Ways that share their code with others are tested on the smallest network, the rest by request.
-EVERYWHERE = ("data parallel", "fsdp")
+# Each way on one network, the rest by request.
+CHOSEN = {"data parallel": "resnet20", "fsdp": "vgg11", "pmap": "lenet5", "model parallel": "lenet5"}
 
 
 @pytest.mark.parametrize(
     ("way", "network"),
     [
-        pytest.param(way, name, marks=() if way in EVERYWHERE or name == "lenet5" else pytest.mark.full_size)
+        pytest.param(way, name, marks=() if CHOSEN[way] == name else pytest.mark.full_size)
         for way in ("data parallel", "fsdp", "pmap", "model parallel")
         for name in NETWORKS
     ],
@@ -127,7 +127,9 @@ def test_the_same_losses(network: str, way: str):
     assert losses[-5:].mean() < losses[:5].mean()
 
 
-@pytest.mark.parametrize("way", ["data parallel", "pmap", "model parallel"])
+@pytest.mark.parametrize(
+    "way", ["model parallel", *(pytest.param(way, marks=pytest.mark.full_size) for way in ("data parallel", "pmap"))]
+)
 def test_the_same_losses_in_float64(way: str, float64: None):
     """In float64 they agree at a high rate, too, where rounding grows in every step."""
     del float64
@@ -145,8 +147,14 @@ def test_the_same_bits_twice(way: str):
     jax.tree.map(np.testing.assert_array_equal, state.params, again.params)
 
 
-@pytest.mark.parametrize(("examples", "accumulate"), [(2, 1), pytest.param(4, 1, marks=pytest.mark.full_size), (2, 2)])
-@pytest.mark.parametrize("way", ["data parallel", "pmap"])
+@pytest.mark.parametrize(
+    ("way", "examples", "accumulate"),
+    [
+        ("data parallel", 2, 1),
+        ("pmap", 2, 2),
+        *(pytest.param(*case, marks=pytest.mark.full_size) for case in (("data parallel", 2, 2), ("pmap", 4, 1))),
+    ],
+)
 def test_ghost_batches(way: str, examples: int, accumulate: int):
     """The neighbours that are normalized together are the same wherever they lie: of 32 examples a device has 4, or 2
     of each of two micro-batches."""

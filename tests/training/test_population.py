@@ -160,10 +160,8 @@ def _look_at_the_end_alone(monkeypatch):
 @pytest.mark.parametrize(
     ("vectorized", "devices", "own_order"),
     [
-        (False, 1, False),
         (False, 8, True),
         (True, 1, True),
-        (True, 8, True),
         (True, 8, False),
     ],
 )

@@ -40,8 +40,7 @@ def train(precision: str, steps: int, accumulate: int = 1) -> tuple[np.ndarray, 
     return np.array(losses), state
 
 
-@pytest.mark.parametrize("accumulate", [1, 2])
-@pytest.mark.parametrize("precision", ["bf16", "bf16_all", "f16"])
+@pytest.mark.parametrize(("precision", "accumulate"), [("bf16", 1), ("bf16_all", 2), ("f16", 2)])
 def test_narrow_formats_train(precision: str, accumulate: int):
     """Losses begin as those of float32, to the bits that there are (where the parameters do), and fall as they do."""
     expected, _ = train("f32", 40, accumulate)

@@ -9,7 +9,7 @@ from PIL import Image
 
 from xxnet_jax.data.loader import Decoder, ImageFormat, generator
 from xxnet_jax.errors import CorruptData, InvalidArgument
-from xxnet_jax.files import write_atomically
+from xxnet_jax.files import make_folder, write_atomically
 
 VOID = 255  # the label of pixels that are of no class: between objects, and outside of the image
 
@@ -105,5 +105,5 @@ def write_classes(path: Path, classes: np.ndarray) -> None:
     image.putpalette(voc_palette().ravel().tolist())
     stream = io.BytesIO()
     image.save(stream, format="png")
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     write_atomically(path, stream.getvalue())

@@ -45,7 +45,7 @@ from xxnet_jax.precision import FORMATS, at_least_float32
 from xxnet_jax.training.dispatch import InputFn
 from xxnet_jax.training.evaluation import Evaluate, make_evaluate
 from xxnet_jax.training.folder import RunConfig
-from xxnet_jax.training.run import Run
+from xxnet_jax.training.run import TaskRun, Trained
 from xxnet_jax.training.sharding import own_rows
 from xxnet_jax.training.step import make_eval_step
 from xxnet_jax.training.task import Task
@@ -371,7 +371,7 @@ def crop_evaluator(
 CROPS = Task(CropRecipe, "accuracy", resolve, crop_decoder, build_network, crop_loss, crop_inputs, crop_evaluator)
 
 
-class CropRun(Run):
-    """A run folder of a classifier of crops that is only looked at."""
+class CropRun(TaskRun[Trained]):
+    """The run folder of a classifier of crops."""
 
     task = CROPS

@@ -45,7 +45,7 @@ from xxnet_jax.training.dispatch import InputFn
 from xxnet_jax.training.evaluation import Evaluate, make_evaluate
 from xxnet_jax.training.folder import RunConfig
 from xxnet_jax.training.recipe import Recipe
-from xxnet_jax.training.run import Run, input_function, run
+from xxnet_jax.training.run import TaskRun, Trained, input_function, run
 from xxnet_jax.training.sharding import own_rows
 from xxnet_jax.training.task import Task
 
@@ -211,8 +211,8 @@ LOCALIZATION = Task(
 )
 
 
-class LocalizationRun(Run):
-    """A run folder of localisation that is only looked at."""
+class LocalizationRun(TaskRun[Trained]):
+    """The run folder of localisation."""
 
     task = LOCALIZATION
 

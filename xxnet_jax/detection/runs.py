@@ -10,7 +10,7 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -51,8 +51,8 @@ from xxnet_jax.precision import FORMATS
 from xxnet_jax.training.dispatch import InputFn, compile_eval_step
 from xxnet_jax.training.evaluation import Evaluate, Evaluation
 from xxnet_jax.training.folder import RunConfig
-from xxnet_jax.training.recipe import Recipe
-from xxnet_jax.training.run import Run, check_classes, input_function, run
+from xxnet_jax.training.recipe import OF_CLASSIFIERS, Recipe
+from xxnet_jax.training.run import TaskRun, Trained, check_classes, input_function, run
 from xxnet_jax.training.sharding import make_mesh, own_rows, put, replicated
 from xxnet_jax.training.task import Task
 
@@ -122,6 +122,7 @@ class DetectorRecipe(Recipe):
     """
 
     task: ClassVar[TaskName] = "detection"
+    of_others = (*OF_CLASSIFIERS, "begin_with")
 
     model: str = "vgg16"
     data: str = ""
@@ -152,11 +153,6 @@ class DetectorRecipe(Recipe):
             check_sizes(self)
         if self.canvases and self.resize_to:
             raise InvalidArgument("resize_to would keep the images as they are on all canvases: leave one of them out")
-        defaults = {item.name: getattr(Recipe, item.name, None) for item in fields(Recipe)}
-        for name in OF_CLASSIFIERS:
-            value = getattr(self, name)
-            if value and value != defaults[name]:
-                raise InvalidArgument(f"{name} is for classifiers, not for detectors: leave it out")
         if self.windows < 1:
             raise InvalidArgument(f"windows must be 1 or more, got {self.windows}")
         self.format_of(3)
@@ -170,12 +166,6 @@ class DetectorRecipe(Recipe):
     def without_effect(self) -> frozenset[str]:
         """See `Recipe.without_effect`."""
         return super().without_effect() | {"windows_cache"}
-
-
-OF_CLASSIFIERS = (
-    *("image_size", "fit", "shorter_side", "augmentation", "augmentation_options", "begin_with"),
-    *("loss", "label_smoothing", "auxiliary_weight", "metrics"),
-)
 
 
 def resolve(recipe: DetectorRecipe, source: Source) -> RunConfig:
@@ -400,20 +390,10 @@ run_detector = functools.partial(run, task=DETECTION)
 
 
 @dataclass(frozen=True)
-class TrainedDetector:
-    """A detector with the variables of a checkpoint, and what its images need.
+class TrainedDetector(Trained):
+    """A trained detector."""
 
-    Attributes:
-        config: of the run.
-        model: the network.
-        variables: parameters (averaged ones, where the run has them) and running statistics.
-        step: of the checkpoint.
-    """
-
-    config: RunConfig
     model: nn.Module
-    variables: dict[str, Any]
-    step: int
 
     def detect(self, images: Sequence[np.ndarray]) -> list[Detections]:
         """What is found in images, uint8 [height, width, channels] of any size, in pixels of each."""
@@ -448,14 +428,11 @@ class TrainedDetector:
         return jax.jit(proposed)
 
 
-class DetectorRun(Run):
-    """A run folder of a detector that is only looked at; training may go on in it meanwhile."""
+class DetectorRun(TaskRun[TrainedDetector]):
+    """The run folder of a detector."""
 
     task = DETECTION
-
-    def load(self, step: int | None = None) -> TrainedDetector:  # type: ignore[override]
-        """The detector of a checkpoint, by default of the best one; errors as of `Run.load`."""
-        return TrainedDetector(self.config, self.model, *self.restore(step))
+    trained = TrainedDetector
 
     def pairs(self, split: str, source: Source, canvas: tuple[int, int] | None = None) -> Any:
         """`pairs(variables)`: detections and objects of all images of a split of a source with the run's classes.

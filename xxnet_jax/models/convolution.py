@@ -26,6 +26,7 @@ MANY_CHANNELS = 384
 SMALL_MAP = 14 * 14  # pixels
 CACHED_BYTES = 3 * 2**24
 PATCH_BYTES = 2**28  # of the array of patches
+BAND_BYTES = 2**22  # of that of a band of rows
 
 
 def convolve(
@@ -169,14 +170,40 @@ def _image_gradient(
 def _kernel_gradient(
     images: jax.Array, kernel: jax.Array, strides: tuple[int, int], pads: Pads, gradient: jax.Array
 ) -> jax.Array:
-    """With many features a product for each place of the kernel: of what it sees and the gradient."""
+    """With many features a product for each place of the kernel: of what it sees and the gradient. With few a product
+    for each band of rows: of what their places see and the gradient.
+
+    XLA's own is slow at few features (`experiments/benchmarks/operations.py`), and a product with all patches at once
+    would wait for memory.
+    """
     features, pixels = kernel.shape[-1], math.prod(gradient.shape[1:3])
     if features >= 192 or (features >= 96 and pixels >= SMALL_MAP):
         of_features = gradient.reshape(-1, features)
         taps = shifted(images, kernel.shape[:2], strides, pads)
         products = [tap.reshape(-1, tap.shape[-1]).T @ of_features for tap in taps]
         return jnp.stack(products).reshape(kernel.shape)
-    return jax.vjp(lambda k: _xla(images, k, strides, pads), kernel)[1](gradient)[0]
+    padded = _padded(images, ((*pads[0], 0), (*pads[1], 0)))
+    rows = _rows_of_a_band(images, kernel, gradient)
+
+    def of_band(number: jax.Array) -> jax.Array:
+        first, seen_rows = rows * number, strides[0] * (rows - 1) + kernel.shape[0]
+        seen = jax.lax.dynamic_slice_in_dim(padded, strides[0] * first, seen_rows, axis=1)
+        patches = jnp.concatenate(shifted(seen, kernel.shape[:2], strides, ((0, 0), (0, 0))), axis=-1)
+        band = jax.lax.dynamic_slice_in_dim(gradient, first, rows, axis=1)
+        sums = jnp.promote_types(gradient.dtype, jnp.float32)
+        return jnp.matmul(
+            patches.reshape(-1, patches.shape[-1]).T, band.reshape(-1, features), preferred_element_type=sums
+        )
+
+    products = jax.lax.map(of_band, jnp.arange(gradient.shape[1] // rows))
+    return jnp.sum(products, axis=0).astype(kernel.dtype).reshape(kernel.shape)
+
+
+def _rows_of_a_band(images: jax.Array, kernel: jax.Array, gradient: jax.Array) -> int:
+    """As many rows of the gradient, all in equal bands, as have patches that stay in a cache."""
+    batch, rows, columns, features = gradient.shape
+    row_bytes = images.dtype.itemsize * batch * columns * (kernel.size // features)
+    return max(n for n in range(1, rows + 1) if rows % n == 0 and (n == 1 or n * row_bytes <= BAND_BYTES))
 
 
 def _ungrouped_gradients(

@@ -7,7 +7,7 @@ to the size of the recipe, in evaluation, too; a trained network takes images of
 
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import jax
@@ -18,7 +18,7 @@ from jax.sharding import Mesh
 from xxnet_jax.data import VOID, ImageFormat, Loader, MasksDecoder, Source, make_loader
 from xxnet_jax.data.preprocessing import check_preprocessing
 from xxnet_jax.data.source import Task as TaskName
-from xxnet_jax.errors import CorruptData, InvalidArgument
+from xxnet_jax.errors import CorruptData
 from xxnet_jax.losses import Batch, LossFn, Metrics, Outputs, segmentation_loss
 from xxnet_jax.metrics.segmentation import segmentation_confusion, segmentation_scores
 from xxnet_jax.models import model_info
@@ -28,8 +28,8 @@ from xxnet_jax.training.dispatch import InputFn, compile_eval_step
 from xxnet_jax.training.evaluation import Evaluate, Evaluation
 from xxnet_jax.training.folder import RunConfig
 from xxnet_jax.training.logging import MeanWindow
-from xxnet_jax.training.recipe import Recipe
-from xxnet_jax.training.run import Run, input_function, run
+from xxnet_jax.training.recipe import OF_CLASSIFIERS, Recipe
+from xxnet_jax.training.run import TaskRun, Trained, input_function, run
 from xxnet_jax.training.sharding import own_rows, put, replicated
 from xxnet_jax.training.task import Task
 
@@ -52,6 +52,7 @@ class SegmenterRecipe(Recipe):
     """
 
     task: ClassVar[TaskName] = "segmentation"
+    of_others = OF_CLASSIFIERS
 
     model: str = "vgg16"
     data: str = ""
@@ -61,20 +62,6 @@ class SegmenterRecipe(Recipe):
     height: int = 384
     width: int = 512
     mirror: float = 0.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        defaults = {item.name: getattr(Recipe, item.name, None) for item in fields(Recipe)}
-        for name in OF_CLASSIFIERS:
-            value = getattr(self, name)
-            if value and value != defaults[name]:
-                raise InvalidArgument(f"{name} is for classifiers, not for segmenters: leave it out")
-
-
-OF_CLASSIFIERS = (
-    *("image_size", "fit", "shorter_side", "augmentation", "augmentation_options"),
-    *("loss", "label_smoothing", "auxiliary_weight", "metrics"),
-)
 
 
 def recipe_of(config: RunConfig) -> SegmenterRecipe:
@@ -177,20 +164,10 @@ run_segmenter = functools.partial(run, task=SEGMENTATION)
 
 
 @dataclass(frozen=True)
-class TrainedSegmenter:
-    """A segmenter with the variables of a checkpoint, and what its images need.
+class TrainedSegmenter(Trained):
+    """A trained segmenter."""
 
-    Attributes:
-        config: of the run.
-        model: the network.
-        variables: parameters (averaged ones, where the run has them) and running statistics.
-        step: of the checkpoint.
-    """
-
-    config: RunConfig
     model: FCN
-    variables: dict[str, Any]
-    step: int
 
     def segment(self, images: Sequence[np.ndarray]) -> list[np.ndarray]:
         """The class of each pixel, uint8 [height, width], of images, uint8 [height, width, channels] of any size: each
@@ -206,11 +183,8 @@ class TrainedSegmenter:
         return jax.jit(classes)
 
 
-class SegmenterRun(Run):
-    """A run folder of a segmenter that is only looked at; training may go on in it meanwhile."""
+class SegmenterRun(TaskRun[TrainedSegmenter]):
+    """The run folder of a segmenter."""
 
     task = SEGMENTATION
-
-    def load(self, step: int | None = None) -> TrainedSegmenter:  # type: ignore[override]
-        """The segmenter of a checkpoint, by default of the best one; errors as of `Run.load`."""
-        return TrainedSegmenter(self.config, self.model, *self.restore(step))
+    trained = TrainedSegmenter

@@ -90,6 +90,7 @@ class Recipe:
     """
 
     task: ClassVar[Task] = "classification"
+    of_others: ClassVar[tuple[str, ...]] = ()  # fields that this kind of recipe has no use for
 
     model: str = "lenet5"
     model_options: dict[str, KnobValue] = field(default_factory=dict)
@@ -149,6 +150,11 @@ class Recipe:
     steps_per_call: int | None = None
 
     def __post_init__(self) -> None:
+        defaults = {item.name: getattr(Recipe, item.name, None) for item in fields(Recipe)}
+        for name in self.of_others:
+            value = getattr(self, name)
+            if value and value != defaults[name]:
+                raise InvalidArgument(f"{name} is for classifiers, not for {self.task}: leave it out")
         for name in ("epochs", "batch_size", "keep_last", "accumulate"):
             if getattr(self, name) < 1:
                 raise InvalidArgument(f"{name} must be at least 1, got {getattr(self, name)}")
@@ -236,6 +242,13 @@ class Recipe:
         if self.plateau is None and self.early_stopping is None:
             free |= {"evaluate_every"}
         return frozenset(free)
+
+
+# Fields that are for classifiers of images alone.
+OF_CLASSIFIERS = (
+    *("image_size", "fit", "shorter_side", "augmentation", "augmentation_options"),
+    *("loss", "label_smoothing", "auxiliary_weight", "metrics"),
+)
 
 
 def differences(old: Recipe, new: Recipe) -> list[str]:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Generic, TypeVar, cast
 
 import jax
 import numpy as np
@@ -450,8 +450,11 @@ def versions() -> dict[str, str]:
 # --- Using a run ------------------------------------------------------------------------------------------------------
 
 
+Kind = TypeVar("Kind", bound="Trained")
+
+
 @dataclass(frozen=True)
-class TrainedNetwork:
+class Trained:
     """A network with the variables of a checkpoint, and what its images need.
 
     Attributes:
@@ -462,9 +465,16 @@ class TrainedNetwork:
     """
 
     config: RunConfig
-    model: Network
+    model: Any
     variables: dict[str, Any]
     step: int
+
+
+@dataclass(frozen=True)
+class TrainedNetwork(Trained):
+    """A trained classifier."""
+
+    model: Network
 
     def predict(self, images: Sequence[np.ndarray]) -> np.ndarray:
         """Class probabilities, float32 [images, classes], of uint8 images [height, width, channels] of any size."""
@@ -491,10 +501,18 @@ class TrainedNetwork:
         return Classifier(self.model, self.variables, self.config.inputs, form, form.shape)
 
 
-class Run:
-    """A run folder that is only looked at; training may go on in it meanwhile."""
+class TaskRun(Generic[Kind]):
+    """A run folder that is only looked at; training may go on in it meanwhile.
 
-    task: Task = CLASSIFICATION
+    Attributes:
+        task: what runs of this kind are about.
+        trained: what `load` gives.
+        config: of the run.
+        model: its network.
+    """
+
+    task: ClassVar[Task]
+    trained: ClassVar[type[Trained]] = Trained
 
     def __init__(self, path: Path):
         self.folder = RunFolder(path, self.task.recipe)
@@ -509,14 +527,14 @@ class Run:
         """
         return Checkpoints(self.folder.checkpoints, read_only=True)
 
-    def load(self, step: int | None = None) -> TrainedNetwork:
+    def load(self, step: int | None = None) -> Kind:
         """The network of a checkpoint, by default of the best one.
 
         Raises:
             FileNotFoundError: there is no checkpoint.
             ValueError: the checkpoint is damaged.
         """
-        return TrainedNetwork(self.config, self.model, *self.restore(step))
+        return cast(Kind, self.trained(self.config, self.model, *self.restore(step)))
 
     def restore(self, step: int | None = None) -> tuple[dict[str, Any], int]:
         """The variables of a checkpoint and its step; see `load`."""
@@ -549,3 +567,10 @@ class Run:
         options = {} if metrics is None else {"metrics": metrics}
         decoder = self.task.decoder(config)
         return self.task.evaluator(config, self.model, source, split, decoder=decoder, mesh=make_mesh(1), **options)
+
+
+class Run(TaskRun[TrainedNetwork]):
+    """The run folder of a classifier."""
+
+    task = CLASSIFICATION
+    trained = TrainedNetwork
