@@ -3,6 +3,7 @@
     python experiments/benchmarks/report.py docs/benchmarks/*/
 
 A folder is one machine; in it each benchmark has the folder that its --out named, with config.json and results.csv.
+What people say of a table is notes.md beside it.
 """
 
 import csv
@@ -101,7 +102,9 @@ def section(folder: Path, root: Path) -> str:
         picture = folder / "ratios.png"
         plot_ratios(rows, picture)
         text += f"![ratios to the peers]({os.path.relpath(picture, root)})\n\n"
-    return text + markdown_table(rows)
+    notes = folder / "notes.md"
+    said = "\n" + notes.read_text(encoding="utf-8") if notes.exists() else ""
+    return text + markdown_table(rows) + said
 
 
 def plot_ratios(rows: list[Row], out: Path) -> None:
