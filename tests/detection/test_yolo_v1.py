@@ -88,6 +88,13 @@ def test_a_location_gives_the_box_back(seed):
     np.testing.assert_allclose(back, boxes, atol=1e-5)
 
 
+def test_corners_are_finite():
+    """Whatever the network says of sides, also where their squares are not numbers of float32."""
+    corners = located(jnp.full((35, 2, 4), 3e20), (5, 7))
+    assert np.isfinite(corners).all()
+    assert (corners[..., 2:] >= corners[..., :2]).all()
+
+
 @functools.lru_cache
 def losses(chosen: YoloV1Settings) -> Any:
     return jax.jit(functools.partial(image_losses, settings=chosen))

@@ -191,6 +191,7 @@ YOLO: dict[str, dict[str, Any]] = {
     "yolo_v1": {
         "yolo_v1": YoloV1Settings(grid=(3, 4), max_detections=8),
         "model_options": {"stages": table("3x3 8", "3x3 16", "3x3 24", "3x3 32"), "dense": (32,)},
+        "clip_norm": 1.0,
     },
     "yolo_v2": {
         "yolo_v2": YoloV2Settings(anchors=((1.0, 1.2), (2.0, 2.4)), max_detections=8),

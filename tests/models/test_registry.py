@@ -159,7 +159,12 @@ PUBLISHED_PARAMETERS = {
 }
 
 # With this scope all tests of a network follow each other, so that those of one process share what it has traced.
-every_model = pytest.mark.parametrize("name", xx.list_models(), scope="module")
+THOUSAND_LAYERS = ("resnet1001v2", "resnet1202")  # take as long to trace as 20 others, which they are but for the depth
+every_model = pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.full_size if name in THOUSAND_LAYERS else ()) for name in xx.list_models()],
+    scope="module",
+)
 
 
 def is_light(name: str) -> bool:

@@ -41,6 +41,9 @@ def test_summary(profiled: Path):
     places = " ".join(operation["where"] for operation in operations)
     assert all(part in places for part in ("forward C", "backward C"))
     assert all(operation["kind"] for operation in operations)
+    primitives = summary["primitives"]
+    assert {"forward conv_general_dilated", "backward dot_general"} <= {each["what"] for each in primitives}
+    assert sum(each["share"] for each in primitives) == pytest.approx(1, abs=0.05)
     # The time of the operations is that of the steps, on a few threads.
     assert sum(operation["milliseconds"] for operation in operations) < 1e3 * max(summary["steps"]) * 8
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import chex
 import jax
+import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
@@ -157,7 +158,7 @@ def test_a_checkpoint_is_of_the_moment_of_saving(tmp_path, monkeypatch):
         await write(handler, *arguments)
 
     monkeypatch.setattr(ocp.JsonCheckpointHandler, "_save_fn", write_late)
-    checkpoints, state, sums = Checkpoints(tmp_path), {"w": np.ones(3)}, {"loss": [1.5, 2.0]}
+    checkpoints, state, sums = Checkpoints(tmp_path), {"w": jnp.ones(3)}, {"loss": [1.5, 2.0]}
     checkpoints.save(1, state, {"window": sums})
     sums["loss"][0] += 4.0
     changed.set()

@@ -58,6 +58,7 @@ from xxnet_jax.precision import at_least_float32
 
 Inference = Literal["zeroing", "argmax"]
 FARTHEST = 20.0  # a box without overlap is responsible if its distance is less, as in Darknet
+LARGEST = 1e6  # side of a box in canvases: what a network says early in training has finite corners
 
 
 @dataclass(frozen=True)
@@ -282,7 +283,8 @@ def located(locations: jax.Array, grid: tuple[int, int]) -> jax.Array:
     before = (1,) * (locations.ndim - 3)
     corners = corners_of(grid).reshape(*before, -1, 1, 2)
     sides = jnp.asarray(grid[::-1], jnp.float32).reshape(*before, 1, 1, 2)
-    return cxcywh_to_xyxy(jnp.concatenate([(locations[..., :2] + corners) / sides, locations[..., 2:] ** 2], -1))
+    lengths = jnp.minimum(jnp.square(locations[..., 2:]), LARGEST)
+    return cxcywh_to_xyxy(jnp.concatenate([(locations[..., :2] + corners) / sides, lengths], -1))
 
 
 def location_of(boxes: jax.Array, grid: tuple[int, int]) -> tuple[jax.Array, jax.Array]:

@@ -50,6 +50,20 @@ class Operation(NamedTuple):
     share: float
 
 
+class Share(NamedTuple):
+    """All operations of a pass that came from one operation of JAX.
+
+    Attributes:
+        what: such as "backward dot_general".
+        milliseconds: a step, over all threads or devices.
+        share: of the time of all operations.
+    """
+
+    what: str
+    milliseconds: float
+    share: float
+
+
 @dataclass(frozen=True)
 class Profile:
     """Seconds, but where milliseconds are said.
@@ -61,6 +75,7 @@ class Profile:
         steps: each of them.
         data_wait: median wait for the batch of a step.
         operations: those that take longest.
+        primitives: the same time by what it was for; a fusion counts for the operation that gave it its name.
     """
 
     trace: float
@@ -71,6 +86,7 @@ class Profile:
     steps: list[float]
     data_wait: float
     operations: list[Operation]
+    primitives: list[Share]
 
     def page(self) -> str:
         """As a page to read."""
@@ -83,7 +99,9 @@ class Profile:
         ]
         lines += [f"{op.milliseconds:9.2f} {op.share:6.1%}  {op.kind:16} {op.where}" for op in self.operations]
         rest = 1 - sum(op.share for op in self.operations)
-        return "\n".join([*lines, f"{'':9} {rest:6.1%}  all others", ""])
+        lines += [f"{'':9} {rest:6.1%}  all others", "", f"{'ms a step':>9} {'share':>6}  what"]
+        lines += [f"{each.milliseconds:9.2f} {each.share:6.1%}  {each.what}" for each in self.primitives]
+        return "\n".join([*lines, ""])
 
 
 def profile_steps(train_step: CompiledTrainStep, state: TrainState, loader: Loader, folder: Path) -> Profile:
@@ -116,15 +134,19 @@ def profile_steps(train_step: CompiledTrainStep, state: TrainState, loader: Load
             state, step = call(state)
             steps.append(step)
     program = train_step.program(state, resident, [next(batches) for _ in range(count)])
+    operations = _operations(_operation_seconds(folder), program, CALLS * count)
     profile = Profile(
         **seconds,
         steps_per_call=count,
         step=statistics.median(steps),
         steps=steps,
         data_wait=statistics.median(waits),
-        operations=_longest(_operation_seconds(folder), program, CALLS * count),
+        operations=operations[:LONGEST_LIST],
+        primitives=_by_primitive(operations)[:LONGEST_LIST],
     )
-    values = asdict(profile) | {"operations": [operation._asdict() for operation in profile.operations]}
+    values = asdict(profile) | {
+        name: [each._asdict() for each in getattr(profile, name)] for name in ("operations", "primitives")
+    }
     write_atomically(folder / "summary.json", json.dumps(values, indent=2) + "\n")
     write_atomically(folder / "summary.txt", profile.page())
     return profile
@@ -158,17 +180,29 @@ def _operation_seconds(folder: Path) -> Counter[str]:
     return seconds
 
 
-def _longest(seconds: Counter[str], program: str, steps: int) -> list[Operation]:
-    """The operations that take longest, with what the compiled program says of them."""
+def _operations(seconds: Counter[str], program: str, steps: int) -> list[Operation]:
+    """The operations, the longest first, with what the compiled program says of them."""
     origins = {
         match[1]: (match[2], match[3] or match[1]) for match in map(_INSTRUCTION.search, program.splitlines()) if match
     }
     total = sum(seconds.values())
-    longest = []
-    for name, spent in seconds.most_common(LONGEST_LIST):
+    operations = []
+    for name, spent in seconds.most_common():
         kind, origin = origins.get(name, ("", name))
-        longest.append(Operation(name, kind, _readable(origin), 1e3 * spent / steps, spent / total))
-    return longest
+        operations.append(Operation(name, kind, _readable(origin), 1e3 * spent / steps, spent / total))
+    return operations
+
+
+def _by_primitive(operations: list[Operation]) -> list[Share]:
+    """The sums, the longest first; what has no origin is called by its kind."""
+    milliseconds, shares = Counter[str](), Counter[str]()
+    for each in operations:
+        which_pass = next((word for word in ("forward", "backward") if each.where.startswith(f"{word} ")), "")
+        primitive = each.where.rpartition("/")[2] if "/" in each.where else each.kind
+        what = f"{which_pass} {primitive}".strip()
+        milliseconds[what] += each.milliseconds
+        shares[what] += each.share
+    return [Share(what, spent, shares[what]) for what, spent in milliseconds.most_common()]
 
 
 def _readable(origin: str) -> str:
