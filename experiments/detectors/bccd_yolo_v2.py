@@ -5,7 +5,10 @@ not 12,800, as there are only 205 in an epoch.
     python experiments/train_detector.py bccd_yolo_v2 --data voc:FOLDER   # FOLDER/JPEGImages, Annotations, ImageSets
     python experiments/evaluate_detector.py runs/bccd_yolo_v2 --canvases 192 256 256 320 384 480
 
-Anchors: python experiments/cluster_anchors.py voc:FOLDER --height 256 --width 320 --stride 16
+Anchors, which have an IoU of .850 with the objects of training on average:
+
+    python experiments/cluster_anchors.py voc:FOLDER --height 256 --width 320 --stride 16
+
 On canvases of several sizes, as in the paper, which takes half as long again:
 
     python experiments/train_detector.py bccd_yolo_v2 --data voc:FOLDER --workdir runs/bccd_yolo_v2_scales \\
@@ -36,7 +39,7 @@ RECIPE = DetectorRecipe(
     schedule=ScheduleConfig(name="cosine", warmup=100),
     evaluate_every=255,
     yolo_v2=YoloV2Settings(
-        anchors=((1.2, 1.2), (2.3, 2.4), (3.2, 3.2), (3.8, 3.0), (5.5, 5.6)),
+        anchors=((1.28, 1.24), (3.17, 2.62), (3.02, 3.30), (3.74, 3.46), (6.66, 6.05)),
         prior_images=1000,
     ),
 )
