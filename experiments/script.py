@@ -116,7 +116,7 @@ class TrainArguments(Generic[AnyRecipe]):
     profile: bool = False
 
     @property
-    def reporting(self) -> dict[str, bool]:
+    def reporting(self) -> dict[str, Any]:
         """What a run tells, as it takes it."""
         return {"quiet": self.quiet, "profile": self.profile}
 

@@ -4,6 +4,7 @@ import colorsys
 import pickle
 from dataclasses import dataclass, replace
 from itertools import islice
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -330,7 +331,7 @@ def test_a_canvas_for_ten_batches():
     """Every ten batches another size may come, decided by the seed and the number; objects grow with it; a loader that
     begins in the middle gives the same; evaluation has the format's."""
     decoder = ObjectsDecoder(FORMAT, 3, canvases=CANVASES)
-    options = {"batch_size": 2, "seed": 3}
+    options: Any = {"batch_size": 2, "seed": 3}
     found = [*islice(make_loader(Drawings(12), decoder, train=True, **options).batches(), 60)]
     sizes = [batch["image"].shape[1:3] for batch in found]
     assert all(len(set(sizes[start : start + 10])) == 1 for start in range(0, 60, 10))

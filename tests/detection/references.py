@@ -330,7 +330,7 @@ def detection_layer(
         x, y, _, _ = centred(box)
         cell = min(int(y * rows), rows - 1) * columns + min(int(x * columns), columns - 1)
         truth.setdefault(cell, (box, int(label)))
-    cost = dict.fromkeys(("centre", "size", "object", "background", "class"), 0.0)
+    cost: dict[str, float] = dict.fromkeys(("centre", "size", "object", "background", "class"), 0.0)
     for cell in range(rows * columns):
         chosen = -1
         if cell in truth:

@@ -148,8 +148,9 @@ def test_windows_of_maps_are_parts_of_them(network):
     assert found.pooled.shape == (4, 14 * 8)
     backbone = jax.jit(lambda x: model.apply(variables, x, method=lambda m, x: m.backbone(x, train=False)))
     map_ = np.asarray(backbone(np.asarray(image[None] / 255.0, np.float32)))[0]
+    rows, columns = map_.shape[:2]
     for row in np.flatnonzero(chosen == 0):
-        x1, y1, x2, y2 = np.asarray(window_of_features(boxes[row], *map_.shape[:2], 8))
+        x1, y1, x2, y2 = np.asarray(window_of_features(boxes[row], rows, columns, 8))
         whole = map_[y1 : y2 + 1, x1 : x2 + 1].max((0, 1))
         np.testing.assert_allclose(found.pooled[row, -8:], whole, atol=1e-5)  # the last level is one bin
     none = describe(image, boxes[:0])
@@ -172,6 +173,11 @@ def test_bad_settings():
         CropSettings(of="window")  # type: ignore[arg-type]
     with pytest.raises(UnknownName, match="anisotropic"):
         CropSettings(warp="stretched")  # type: ignore[arg-type]
-    for change, message in (({"sizes": ()}, "size"), ({"positives": 33}, "positives"), ({"context": 0.5}, "context")):
+    bad: tuple[tuple[dict[str, Any], str], ...] = (
+        ({"sizes": ()}, "size"),
+        ({"positives": 33}, "positives"),
+        ({"context": 0.5}, "context"),
+    )
+    for change, message in bad:
         with pytest.raises(InvalidArgument, match=message):
             CropSettings(**change)

@@ -123,7 +123,8 @@ def test_whole_images():
     found = localizer(image)
     inputs = jnp.asarray(image[None] / 255.0, jnp.float32)
     said = np.asarray(boxes.apply(variables, inputs, train=False))[0].reshape(3, 4)
-    chances = np.asarray(jax.nn.softmax(classifier.apply(others, inputs, train=False)))[0]
+    scores: Any = classifier.apply(others, inputs, train=False)
+    chances = np.asarray(jax.nn.softmax(scores))[0]
     assert found.labels.tolist() == np.argsort(-chances)[:2].tolist()
     np.testing.assert_allclose(found.scores, np.sort(chances)[::-1][:2], rtol=1e-5)
     for box, label in zip(found.boxes, found.labels, strict=True):

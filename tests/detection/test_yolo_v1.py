@@ -111,13 +111,14 @@ def test_the_loss_is_that_of_the_loops(rescore, seed, number):
     classes, confidences = random.normal(0.3, 0.5, (count, CLASSES)), random.normal(0.3, 0.5, (count, 2))
     # The roots of sides are small in half of the cells, so that no box overlaps the object.
     locations = random.uniform(-0.2, 1.2, (count, 2, 4)) * np.where(random.random((count, 1, 1)) < 0.5, 0.1, 0.8)
-    said = Said(*(array.astype(np.float32) for array in (classes, confidences, locations)))
+    said = Said(*(jnp.asarray(array, jnp.float32) for array in (classes, confidences, locations)))
     centre, sides = random.uniform(0, 1, (6, 2)), random.uniform(0.05, 0.6, (6, 2))
     boxes = np.concatenate([centre - sides / 2, centre + sides / 2], -1).astype(np.float32)
     labels = random.integers(0, CLASSES, 6).astype(np.int32)
     chosen = YoloV1Settings(grid=grid, rescore=rescore)
     found = losses(chosen)(said, boxes, labels, np.arange(6) < number)
-    expected = references.detection_layer(*said, boxes[:number], labels[:number], grid, rescore)
+    told: Any = [np.asarray(part) for part in said]
+    expected = references.detection_layer(*told, boxes[:number], labels[:number], grid, rescore)
     np.testing.assert_allclose(found, list(expected.values()), rtol=1e-4, atol=1e-5)
 
 

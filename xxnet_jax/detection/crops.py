@@ -118,8 +118,8 @@ class CropRecipe(DetectorRecipe):
 class Features(NamedTuple):
     """Of images or windows [..., n]: of the pyramid [..., n, features] and the last hidden layer [..., n, units]."""
 
-    pooled: jax.Array
-    hidden: jax.Array
+    pooled: Any  # of JAX or NumPy
+    hidden: Any
 
 
 class PyramidNetwork(nn.Module):
@@ -155,7 +155,8 @@ class PyramidNetwork(nn.Module):
             train: whether dropout and batch normalization are in training.
         """
         features = self.backbone(images, train=train)
-        cells = None if windows is None else window_of_features(windows, *features.shape[1:3], self.stride)
+        rows, columns = features.shape[1:3]
+        cells = None if windows is None else window_of_features(windows, rows, columns, self.stride)
         pooled = x = spatial_pyramid_pool(features, self.levels, cells)
         options: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         for number, units in enumerate(self.dense, start=6):

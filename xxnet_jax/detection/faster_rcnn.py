@@ -127,7 +127,7 @@ class FasterRCNN(SecondStage):
     """The detector; see the table above. `create_faster_rcnn` makes one by the name of its backbone. Attributes: see
     `SecondStage`."""
 
-    settings: FasterRCNNSettings = FasterRCNNSettings()
+    settings: FasterRCNNSettings = FasterRCNNSettings()  # type: ignore[assignment]  # modules are frozen
 
     @nn.compact
     def __call__(

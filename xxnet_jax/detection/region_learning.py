@@ -136,13 +136,13 @@ def fit_machine(positives: np.ndarray, negatives: np.ndarray, settings: RegionLe
         C=settings.cost,
         loss="hinge",
         class_weight={1: settings.positive_weight},
-        intercept_scaling=10.0,  # so that the bias is hardly penalized, as in the authors' code
+        intercept_scaling=10,  # so that the bias is hardly penalized, as in the authors' code
         random_state=settings.seed,
         max_iter=100_000,
     )
     features = np.concatenate([positives, negatives])
     machine.fit(features, np.repeat([1, 0], [len(positives), len(negatives)]))
-    return LinearMachine(machine.coef_[0].astype(np.float32), float(machine.intercept_[0]))
+    return LinearMachine(machine.coef_[0].astype(np.float32), float(np.ravel(machine.intercept_)[0]))
 
 
 def hard_negatives(

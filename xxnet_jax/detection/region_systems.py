@@ -216,7 +216,8 @@ class SystemFolder:
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
             kind: Any = SYSTEMS[values.pop("system")]
-            return recipe_from_json(values, kind)
+            recipe: Any = recipe_from_json(values, kind)
+            return recipe
         except (KeyError, TypeError, ValueError) as error:
             raise CorruptData(f"cannot read {path}: {error}") from error
 

@@ -159,9 +159,15 @@ class DetectorRecipe(Recipe):
 
     def format_of(self, channels: int) -> ObjectsFormat:
         """The canvas."""
-        sides, options = (self.height, self.width, channels), (self.canvas_fit, self.resize_to)
-        windows = self.windows if self.detector == WITH_WINDOWS else 0
-        return ObjectsFormat(*sides, self.max_objects, *options, max_windows=windows)
+        return ObjectsFormat(
+            self.height,
+            self.width,
+            channels,
+            self.max_objects,
+            self.canvas_fit,
+            self.resize_to,
+            max_windows=self.windows if self.detector == WITH_WINDOWS else 0,
+        )
 
     def without_effect(self) -> frozenset[str]:
         """See `Recipe.without_effect`."""
@@ -416,7 +422,7 @@ class TrainedDetector(Trained):
         canvas = np.zeros((1, *self.config.image_format.shape), np.uint8)
         rows, columns = image.shape[:2]
         canvas[0, :rows, :columns] = image
-        proposed = jax.device_get(self._propose(self.variables, canvas, np.float32([[0, 0, columns, rows]])))
+        proposed = jax.device_get(self._propose(self.variables, canvas, np.array([[0, 0, columns, rows]], np.float32)))
         return proposed.boxes[0][proposed.valid[0]]
 
     @functools.cached_property

@@ -151,9 +151,8 @@ class SecondStage(nn.Module):
         if s.pooling == "pyramid":
             if self.stage is not None:
                 raise InvalidArgument("a residual stage is a head for maps, not for a pyramid: take another backbone")
-            pooled = spatial_pyramid_pool(
-                features, s.levels, window_of_features(boxes, *features.shape[1:3], self.stride)
-            )
+            rows, columns = features.shape[1:3]
+            pooled = spatial_pyramid_pool(features, s.levels, window_of_features(boxes, rows, columns, self.stride))
         else:
             pool = roi_align if s.pooling == "align" else roi_pool
             pooled = pool(features, boxes, s.bins, 1 / self.stride)

@@ -48,8 +48,7 @@ def warp(
     if size < 1 or not 0 <= 2 * context < size:
         raise InvalidArgument(f"context must be in [0, size / 2), got {context:g} and size {size}")
     inside = _pixels(image, box)
-    if colour is None:
-        colour = np.rint(inside.mean((0, 1))).astype(np.uint8)
+    fill: np.ndarray = np.rint(inside.mean((0, 1))).astype(np.uint8) if colour is None else colour
     x1, y1, x2, y2 = map(float, box)
     centre, sides = ((x1 + x2) / 2, (y1 + y2) / 2), np.maximum((x2 - x1, y2 - y1), 1.0)
     source, origin = image, (0, 0)
@@ -59,7 +58,7 @@ def warp(
         sides = np.full(2, sides.max())
     half = sides / 2 * size / (size - 2 * context)
     window = (centre[0] - half[0], centre[1] - half[1], centre[0] + half[0], centre[1] + half[1])
-    return _cut_anywhere(source, origin, window, size, colour)
+    return _cut_anywhere(source, origin, window, size, fill)
 
 
 def _first_pixel(image: np.ndarray, box: np.ndarray) -> tuple[int, int]:

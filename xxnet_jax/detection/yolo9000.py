@@ -71,9 +71,8 @@ def yolo9000_loss(settings: YoloV2Settings, batch_size: int, tree: WordTree) -> 
         detected = image_losses(
             predictions, boxes, labels, present, young=young, settings=settings, class_loss=tree.loss
         )
-        alone = Parts(
-            *[jnp.zeros((), jnp.float32)] * 3, settings.class_weight * class_alone(predictions, labels[0], tree)
-        )
+        zero = jnp.zeros((), jnp.float32)
+        alone = Parts(zero, zero, zero, settings.class_weight * class_alone(predictions, labels[0], tree))
         return jax.tree.map(functools.partial(jnp.where, classified), alone, detected)
 
     def loss_fn(outputs: Outputs, batch: Batch, rng: jax.Array) -> tuple[jax.Array, Metrics]:

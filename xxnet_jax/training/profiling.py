@@ -195,14 +195,14 @@ def _operations(seconds: Counter[str], program: str, steps: int) -> list[Operati
 
 def _by_primitive(operations: list[Operation]) -> list[Share]:
     """The sums, the longest first; what has no origin is called by its kind."""
-    milliseconds, shares = Counter[str](), Counter[str]()
+    sums: dict[str, Share] = {}
     for each in operations:
         which_pass = next((word for word in ("forward", "backward") if each.where.startswith(f"{word} ")), "")
         primitive = each.where.rpartition("/")[2] if "/" in each.where else each.kind
         what = f"{which_pass} {primitive}".strip()
-        milliseconds[what] += each.milliseconds
-        shares[what] += each.share
-    return [Share(what, spent, shares[what]) for what, spent in milliseconds.most_common()]
+        before = sums.get(what, Share(what, 0.0, 0.0))
+        sums[what] = Share(what, before.milliseconds + each.milliseconds, before.share + each.share)
+    return sorted(sums.values(), key=lambda each: -each.share)
 
 
 def _readable(origin: str) -> str:
