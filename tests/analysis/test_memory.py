@@ -101,10 +101,10 @@ def test_xla(name: str, shape: tuple[int, int, int], batch_size: int, lowest: fl
 
 
 def test_grows_with_the_batch():
-    """By what examples add; what belongs to the parameters stays."""
+    """By what examples add, and up to 4 MiB of patches of a band; what belongs to the parameters stays."""
     model = xx.create_model("lenet5")
-    peaks = [training_memory(model, (32, 32, 1), "adam", batch).total for batch in (64, 128, 256)]
-    assert peaks[2] - peaks[1] == pytest.approx(2 * (peaks[1] - peaks[0]), rel=0.02)
+    peaks = [training_memory(model, (32, 32, 1), "adam", batch).total for batch in (512, 1024, 2048)]
+    assert peaks[2] - peaks[1] == pytest.approx(2 * (peaks[1] - peaks[0]), abs=2**22)
     variables, _ = abstract_variables(model, (32, 32, 1))
     memory = model_memory(variables, "adam")
     assert peaks[0] > memory.parameters + memory.optimizer

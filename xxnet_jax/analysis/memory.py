@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import linen as nn
+from jax.extend.core import jaxpr_as_fun
 
 from xxnet_jax.analysis.program import Operation, Program, traced
 from xxnet_jax.errors import InvalidArgument, XXNetError
@@ -193,9 +194,18 @@ def _peak(operations: list[Operation], program: Program) -> int:
                     size = _bytes(program.avals[array])
                     alive += size
                     freed[max(last_read.get(array, time), time)] += size
-        peak = max(peak, alive)
+        peak = max(peak, alive + _within(operation))
         alive -= freed[time]
     return peak
+
+
+def _within(operation: Operation) -> int:
+    """The peak of a pass through a loop; 0 where there is none."""
+    if operation.name != "scan":
+        return 0
+    body = operation.equation.params["jaxpr"]
+    program = traced(jaxpr_as_fun(body), *(jax.ShapeDtypeStruct(aval.shape, aval.dtype) for aval in body.in_avals))
+    return _peak(program.operations, program)
 
 
 def _breadth_first(operations: list[Operation]) -> list[Operation]:
