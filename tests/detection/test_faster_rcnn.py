@@ -175,7 +175,7 @@ def test_it_learns_a_handful_of_images():
     """Each rectangle is found with its class, an IoU above .7 and a score above .8, and nothing else is."""
     from xxnet_jax.metrics.detection import Detections, GroundTruth, voc_average_precision
 
-    losses, found, batch = learns(tiny(), 300)
+    losses, found, batch = learns(tiny(), 700)
     assert losses[-1] < 0.2 * losses[0]
     sure = found.valid & (found.scores > 0.8)
     detections = [Detections(*(values[i][sure[i]] for values in found[:3])) for i in range(4)]
