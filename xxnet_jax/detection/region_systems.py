@@ -13,7 +13,6 @@ SPP-net's in `sppnet`, what both do in `crops` and `region_learning`.
 
 import functools
 import json
-import math
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -47,11 +46,19 @@ from xxnet_jax.detection.region_learning import (
     detect_regions,
     learn_regions,
 )
-from xxnet_jax.detection.runs import DETECTION, DetectorRecipe, DetectorRun, objects_decoder, readable, true_objects
+from xxnet_jax.detection.runs import (
+    DETECTION,
+    DetectorRecipe,
+    DetectorRun,
+    average_precisions,
+    objects_decoder,
+    paired,
+    readable,
+    true_objects,
+)
 from xxnet_jax.detection.sppnet import NOMINAL, SCALES, MappedWindows, check_scales
 from xxnet_jax.errors import ConfigMismatch, CorruptData, InvalidArgument, MissingData
 from xxnet_jax.files import make_folder, read_npz, write_atomically, write_npz
-from xxnet_jax.metrics.detection import voc_average_precision
 from xxnet_jax.metrics.matching import Detections, GroundTruth
 from xxnet_jax.training.folder import RunConfig
 from xxnet_jax.training.loop import LoopResult
@@ -287,7 +294,8 @@ def train_system(recipe: RegionRecipe, workdir: Path, *, quiet: bool = False) ->
     for name, split in (("validation", finetuning.validation_split), ("test", finetuning.test_split)):
         if split is not None:
             say(f"windows of {split}")
-            report |= {f"{name}/{key}": value for key, value in _figures(trained, source, split).items()}
+            figures = average_precisions(trained.pairs(split, source), source, split)
+            report |= {f"{name}/{key}": value for key, value in figures.items()}
     report |= {"versions": versions(), "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
     folder.write_report(report)
     return report
@@ -328,17 +336,6 @@ def _training_images(
     return images
 
 
-def _figures(trained: "TrainedSystem", source: Source, split: str) -> dict[str, float]:
-    """Mean average precision at an IoU of .5, and that of each class with objects."""
-    found, truths = trained.pairs(split, source)
-    result = voc_average_precision(found, truths, len(trained.config.classes))
-    each = zip(trained.config.classes, result.average_precision.tolist(), strict=True)
-    known = {f"AP/{name}": value for name, value in each if not math.isnan(value)}
-    if not known:
-        raise InvalidArgument(f"{split} of {source.uri} has no objects: it has no average precision")
-    return {"mAP": result.mean_average_precision, **known}
-
-
 # --- Using a system --------------------------------------------------------------------------------------------------
 
 
@@ -371,16 +368,10 @@ class TrainedSystem:
     def pairs(self, split: str, source: Source) -> tuple[list[Detections], list[GroundTruth]]:
         """Detections and objects of all images of a split that can be read."""
         examples = source.examples(split)
-        both = [
-            (self._detect(example["image"]), truth)
-            for example, truth in zip(
-                readable(examples, self.decoder), true_objects(examples, self.decoder), strict=True
-            )
-            if example is not None and truth is not None
-        ]
-        if not both:
-            raise CorruptData(f"there is no image to evaluate in {split}")
-        return [found for found, _ in both], [truth for _, truth in both]
+        found = (
+            None if example is None else self._detect(example["image"]) for example in readable(examples, self.decoder)
+        )
+        return paired(found, true_objects(examples, self.decoder), split)
 
     def _detect(self, image: np.ndarray) -> Detections:
         boxes = self.decoder.windows(image)

@@ -9,7 +9,7 @@ import functools
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
@@ -74,8 +74,8 @@ class Detector(NamedTuple):
     loss: Callable[["DetectorRecipe"], LossFn]
 
 
-# The settings of each are the recipe's field of its name.
 WITH_WINDOWS: DetectorName = "fast_rcnn"
+# The settings of each are the recipe's field of its name.
 DETECTORS: dict[str, Detector] = {
     "fast_rcnn": Detector(backbones.BACKBONES, fast_rcnn.create_fast_rcnn, lambda recipe: fast_rcnn.fast_rcnn_loss),
     "faster_rcnn": Detector(
@@ -99,7 +99,7 @@ class DetectorRecipe(Recipe):
     The fields of `Recipe` that follow here last mean the same; what is for classifiers alone must be left as it is.
 
     Attributes:
-        model: the backbone, a name of the `BACKBONES` of `xxnet_jax.detection.faster_rcnn`, `yolo_v1` or `yolo_v2`.
+        model: the backbone, a name of the `BACKBONES` of `xxnet_jax.detection.backbones`, `yolo_v1` or `yolo_v2`.
         data: voc:FOLDER, coco:FOLDER?annotations=FILE or tfds:voc/2007.
         batch_size: images, over all devices.
         height: of the canvas on which images are laid.
@@ -344,22 +344,40 @@ def detector_of_split(
     detect = make_detect(model, loader, detector_inputs(loader, config), mesh)
 
     def pairs(variables: dict[str, Any]) -> Pairs:
-        both = [
-            (found, truth)
-            for found, truth in zip(detect(variables), truths, strict=True)
-            if found is not None and truth is not None
-        ]
-        if not both:
-            raise CorruptData(f"there is no image to evaluate in {split}")
-        return [found for found, _ in both], [truth for _, truth in both]
+        return paired(detect(variables), truths, split)
 
     return pairs
+
+
+def paired(found: Iterable[Detections | None], truths: Iterable[GroundTruth | None], split: str) -> Pairs:
+    """Detections and objects of the images of a split that have both.
+
+    Raises:
+        ValueError: there is none.
+    """
+    both = [(one, other) for one, other in zip(found, truths, strict=True) if one is not None and other is not None]
+    if not both:
+        raise CorruptData(f"there is no image to evaluate in {split}")
+    return [one for one, _ in both], [other for _, other in both]
+
+
+def average_precisions(pairs: Pairs, source: Source, split: str) -> dict[str, float]:
+    """The mean "mAP" at an IoU of .5, and "AP/CLASS" of each class with objects.
+
+    Raises:
+        ValueError: there are no objects.
+    """
+    result = voc_average_precision(*pairs, source.num_classes)
+    if math.isnan(result.mean_average_precision):
+        raise InvalidArgument(f"{split} of {source.uri} has no objects: it has no average precision")
+    each = zip(source.classes, result.average_precision.tolist(), strict=True)
+    return {"mAP": result.mean_average_precision} | {f"AP/{name}": ap for name, ap in each if not math.isnan(ap)}
 
 
 def detection_evaluator(
     config: RunConfig, model: nn.Module, source: Source, split: str, *, decoder: Decoder, mesh: Mesh
 ) -> Evaluate:
-    """`evaluate(variables)` of a split: "mAP" at an IoU of .5, and "AP/CLASS" of each class with objects.
+    """`evaluate(variables)` of a split: its `average_precisions`.
 
     Raises (when it is called):
         ValueError: the split has no objects.
@@ -367,13 +385,7 @@ def detection_evaluator(
     pairs = detector_of_split(config, model, source, split, decoder=decoder, mesh=mesh)
 
     def evaluate(variables: dict[str, Any]) -> Evaluation:
-        found, truths = pairs(variables)
-        result = voc_average_precision(found, truths, len(config.classes))
-        if math.isnan(result.mean_average_precision):
-            raise InvalidArgument(f"{split} of {source.uri} has no objects: it has no average precision")
-        each = zip(config.classes, result.average_precision.tolist(), strict=True)
-        known = {f"AP/{name}": value for name, value in each if not math.isnan(value)}
-        return Evaluation({"mAP": result.mean_average_precision, **known}, {})
+        return Evaluation(average_precisions(pairs(variables), source, split), {})
 
     return evaluate
 
