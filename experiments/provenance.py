@@ -32,7 +32,8 @@ def device_name() -> str:
 def hardware() -> str:
     """In words, such as "2 cores of AMD EPYC"."""
     if jax.default_backend() == "cpu":
-        return f"{cores()} cores of {device_name()}"
+        noun = "core" if cores() == 1 else "cores"
+        return f"{cores()} {noun} of {device_name()}"
     return f"{jax.device_count()} x {device_name()}"
 
 

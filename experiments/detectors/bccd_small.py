@@ -22,7 +22,7 @@ RECIPE = DetectorRecipe(
     max_objects=40,
     changes_of_objects=ObjectsAugmentation(mirror=0.5),
     batch_size=4,
-    epochs=60,
+    epochs=15,
     optimizer="adam",
     learning_rate=1e-3,
     schedule=ScheduleConfig(name="cosine", warmup=100),
