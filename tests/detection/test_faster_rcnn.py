@@ -184,8 +184,9 @@ def test_it_learns_a_handful_of_images():
     assert voc_average_precision(detections, truths, CLASSES, iou_threshold=0.7).mean_average_precision == 1
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("pooling", ["align", "pool"])
+@pytest.mark.parametrize(
+    "pooling", [pytest.param("align", marks=pytest.mark.slow), pytest.param("pool", marks=pytest.mark.full_size)]
+)
 def test_a_residual_head(pooling):
     """A ResNet with its last stage as the head, and RoI pooling, have finite gradients for all parameters."""
     settings = FasterRCNNSettings(**{**vars(SETTINGS), "pooling": pooling})

@@ -182,10 +182,9 @@ every_computed_model = pytest.mark.parametrize(
 
 
 def smallest_of_families() -> set[str]:
-    """Of the networks of one class and size of images, which differ in their numbers."""
+    """Of the networks of one class, which differ in their numbers."""
     by_size = sorted(xx.list_models(), key=lambda name: -xx.model_info(name).parameters)
-    kind = lambda name: (type(xx.create_model(name)), xx.model_info(name).input_shape[0])  # noqa: E731
-    return set({kind(name): name for name in by_size}.values())
+    return set({type(xx.create_model(name)): name for name in by_size}.values())
 
 
 # What the code of a family decides is seen in the smallest of it; the others by request.

@@ -1,5 +1,6 @@
 """Number formats of a training run, and the scale of the loss in float16."""
 
+import functools
 from typing import Any
 
 import flax.linen as nn
@@ -21,6 +22,7 @@ from xxnet_jax.training.step import make_train_step
 SHAPE = (16, 16, 3)
 
 
+@functools.cache
 def train(precision: str, steps: int, accumulate: int = 1) -> tuple[np.ndarray, TrainState]:
     """The loss of each step, and the last state, of a small ResNet."""
     formats = FORMATS[precision]._asdict()
