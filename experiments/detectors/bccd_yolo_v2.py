@@ -33,7 +33,7 @@ RECIPE = DetectorRecipe(
         mirror=0.5, smallest_scale=0.8, largest_scale=1.2, exposure=1.5, saturation=1.5
     ),
     batch_size=4,
-    epochs=60,
+    epochs=40,
     optimizer="adam",
     learning_rate=1e-3,
     schedule=ScheduleConfig(name="cosine", warmup=100),
