@@ -21,6 +21,8 @@ from xxnet_jax.losses import (
     smooth_l1,
     squared_error,
 )
+from xxnet_jax.training import Recipe
+from xxnet_jax.training.run import recipe_loss
 
 BATCH, CLASSES = 6, 5
 random = np.random.default_rng(0)
@@ -288,6 +290,18 @@ def test_auxiliary_weight_as_a_function_of_the_step():
 
     for step in range(3):
         np.testing.assert_allclose(loss_at(jnp.asarray(step)), main + 0.5 * 0.1**step * head, rtol=1e-5)
+
+
+def test_auxiliary_weight_of_a_recipe():
+    """With a half-life of ten steps it is .5, .25 and .125 after none, ten and twenty; without one it stays."""
+    heads = {"aux": jnp.asarray(LOGITS[::-1].copy())}
+    main, _ = classification_loss()(outputs(LOGITS), batch(), KEY)
+    head, _ = classification_loss()(outputs(heads["aux"]), batch(), KEY)
+    for half_life, weights in ((10, (0.5, 0.25, 0.125)), (None, (0.5, 0.5, 0.5))):
+        loss_fn = recipe_loss(Recipe(auxiliary_weight=0.5, auxiliary_half_life=half_life))
+        for step, weight in zip((0, 10, 20), weights, strict=True):
+            loss, _ = loss_fn(Outputs(jnp.asarray(LOGITS), heads, jnp.asarray(step)), batch(), KEY)
+            np.testing.assert_allclose(loss, main + weight * head, rtol=1e-5)
 
 
 def test_bad_loss_names():

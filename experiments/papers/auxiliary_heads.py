@@ -1,6 +1,6 @@
-"""Auxiliary heads of GoogLeNet: none, and one with the weights .1, .3 and 1.
+"""Auxiliary heads of GoogLeNet: none, one with the weights .1, .3 and 1, and one whose weight halves in each epoch.
 
-Small: 4 cells x 3 seeds of two narrow stages, 5 epochs of 5,000 images. Full: GoogLeNet on all of CIFAR-10 at 64x64.
+Small: 5 cells x 3 seeds of two narrow stages, 5 epochs of 5,000 images. Full: GoogLeNet on all of CIFAR-10 at 64x64.
 """
 
 from paper_experiments import CIFAR10, FULL_CIFAR10, Better, Experiment, changed
@@ -23,6 +23,7 @@ EXPERIMENT = Experiment(
     cells={
         "none": {"model_options": {"auxiliary_heads": ()}},
         **{f"weight {w}": {"model_options": HEAD, "auxiliary_weight": w} for w in (0.1, 0.3, 1.0)},
+        "halved": {"model_options": HEAD, "auxiliary_weight": 1.0, "auxiliary_half_life": 78},
     },
     expected=(Better("weight 0.3", "none"),),
 )

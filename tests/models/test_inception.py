@@ -22,9 +22,10 @@ from zoo import (
 )
 
 import xxnet_jax as xx
+from xxnet_jax.errors import InvalidArgument
 from xxnet_jax.models import count_parameters
 from xxnet_jax.models.inception import VARIANTS, Inception
-from xxnet_jax.models.inception_tables import Row, Unit
+from xxnet_jax.models.inception_tables import Row, Unit, table
 from xxnet_jax.models.layers import Conv
 
 # ----------------------------------------------------------------------------------------------- published counts
@@ -453,3 +454,13 @@ def test_merged_convolution_sees_the_same_pixels():
     assert once.shape == twice.shape
     # At the sides the first convolution's map is cut. Sums of up to 81 terms in float32.
     np.testing.assert_allclose(once[:, 1:-1, 1:-1], twice[:, 1:-1, 1:-1], rtol=1e-4, atol=1e-4)
+
+
+def test_a_table_as_text():
+    """The rows may be the text of a table; what is no layer is named."""
+    text = "stem 16:3x3/2\nmixed 16 | 16:1x3 16:3x1 | max 16"
+    images = images_of(32)
+    assert endpoint_shapes(Inception(rows=text), images) == endpoint_shapes(Inception(rows=table(text)), images)
+    for wrong, message in (("stem 16:3x", "'16:3x' of a table is no layer"), ("stem", "the row 'stem' .* no layers")):
+        with pytest.raises(InvalidArgument, match=message):
+            Inception(rows=wrong).layout()

@@ -8,10 +8,18 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from xxnet_jax.models import alexnet, create_model, googlenet, mobilenet, nin
+from xxnet_jax.models import alexnet, create_model, googlenet, inception_resnet, mobilenet, nin
 from xxnet_jax.models.vgg import kernels
 from xxnet_jax.optimizers import ScheduleConfig
 from xxnet_jax.training.recipe import Recipe, differences, recipe_from_json, varying
+
+TINY_RESIDUAL = {
+    "stem": inception_resnet.named_layers(a="3x3/2 8"),
+    "mixed_5b": None,
+    "mixed_6a": inception_resnet.branches("3x3/2V 8 | 3x3/2V max"),
+    "mixed_7a": inception_resnet.branches("3x3/2V 8"),
+    "repeats": (1, 0, 0),
+}
 
 
 def test_a_recipe_survives_json():
@@ -34,6 +42,8 @@ def test_a_recipe_survives_json():
         ("nin_cifar10", {"rows": (nin.Row((4, 3), 5, padding=2, pool="max"), nin.Row((4,), 3, dropout=True))}),
         ("alexnet.cifar10", {"convolutions": (alexnet.Convolution(8, 3, padding="SAME", pool=True),), "window": 15}),
         ("googlenet.torchvision", {"stages": ((googlenet.Widths(1, 2, 3, 4, 5, 6),), (googlenet.Widths(*[2] * 6),))}),
+        ("inception_v3", {"rows": "a 8:3x3/2\n b 4:1x3+4:3x1 | max 8", "asymmetric": False}),
+        ("inception_resnet_v2", TINY_RESIDUAL),
         ("mobilenet", {"blocks": (mobilenet.Block(4, 1), mobilenet.Block(8, 2))}),
     ],
 )
@@ -137,6 +147,7 @@ def test_length_and_cadence_matter_where_the_result_depends_on_them():
         ({"parallel": "pmap", "fsdp": True}, "fsdp and model_devices need jit"),
         ({"parallel": "pmap", "model_devices": 2}, "fsdp and model_devices need jit"),
         ({"polyak_from": -1}, "polyak_from must not be negative"),
+        ({"auxiliary_half_life": 0}, "auxiliary_half_life must be positive, got 0"),
         ({"polyak_from": 5, "ema_decay": 0.9}, "give one"),
         ({"validation_split": None, "schedule": ScheduleConfig(name="vgg")}, "schedule vgg needs a validation_split"),
         ({"validation_split": None, "early_stopping": 2}, "early_stopping needs a validation_split"),

@@ -57,6 +57,7 @@ from xxnet_jax.models.inception_tables import (
     is_asymmetric_pair,
     is_pair_of_3x3,
     merged,
+    table,
     with_two_3x3,
 )
 from xxnet_jax.models.layers import (
@@ -269,7 +270,7 @@ class Inception(Network):
     is a classifier and no `final_endpoint`.
 
     Attributes:
-        rows: the network from the images to the last map, one of the tables.
+        rows: the network from the images to the last map: one of the tables, or the text of one for `table`.
         head: names of mean, dropped mean (or none) and logits.
         width_multiplier: of the features of every convolution, which are max(int(features * multiplier), min_depth).
         min_depth: the fewest features that the multiplier leaves.
@@ -292,7 +293,7 @@ class Inception(Network):
         ValueError: the images are smaller than `smallest_input()`, or a knob has a value that makes no sense.
     """
 
-    rows: tuple[Row, ...] = V3
+    rows: tuple[Row, ...] | str = V3
     head: tuple[str, ...] = ("AvgPool_1a", "PreLogits", "Logits")
     width_multiplier: float = 1.0
     min_depth: int = 16
@@ -311,7 +312,7 @@ class Inception(Network):
 
     def layout(self) -> tuple[Row, ...]:
         """The rows as the knobs change them."""
-        rows = self.rows
+        rows = table(self.rows) if isinstance(self.rows, str) else self.rows
         if not self.asymmetric:
             rows = each_branch(rows, lambda branch: merged(branch, is_asymmetric_pair))
         if self.two_3x3 is not None:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from xxnet_jax.errors import InvalidArgument
 from xxnet_jax.models.convolution import Padding
 
 
@@ -52,11 +53,15 @@ def table(text: str) -> tuple[Row, ...]:
         max/2v avg  pooling with a window of 3x3; stride and padding as above
 
     and Mixed_5cd stands for two equal rows, Mixed_5c and Mixed_5d.
+
+    Raises:
+        ValueError: a word is none of these, or a row has no branches.
     """
 
     def unit(word: str) -> Unit:
         found = re.fullmatch(r"(\d+)(?::(\d+)x(\d+))?(?:/(\d))?(v?)", word)
-        assert found, word
+        if not found:
+            raise InvalidArgument(f"'{word}' of a table is no layer: 64, 64:1x7, 64:3x3/2v, max/2 and avg are")
         features, height, width, stride, valid = found.groups()
         kernel = (int(height or 1), int(width or 1))
         return Unit(int(features), kernel, int(stride or 1), "VALID" if valid else "SAME")
@@ -70,7 +75,9 @@ def table(text: str) -> tuple[Row, ...]:
 
     rows: list[Row] = []
     for line in text.strip().splitlines():
-        name, content = line.split(maxsplit=1)
+        name, _, content = line.strip().partition(" ")
+        if not content:
+            raise InvalidArgument(f"the row '{name}' of a table has no layers: a name, then branches between bars")
         branches = tuple(tuple(map(step, branch.split())) for branch in content.split("|"))
         several = re.fullmatch(r"(Mixed_\d)([a-z]+)", name)
         names = [several[1] + letter for letter in several[2]] if several else [name]

@@ -55,6 +55,7 @@ class Recipe:
         loss: cross_entropy or squared_error.
         label_smoothing: of the cross-entropy.
         auxiliary_weight: of the losses of auxiliary heads.
+        auxiliary_half_life: steps in which that weight halves; None: it stays.
         l2: weight of sum(w^2) / 2 over the parameters that l2_pattern matches.
         l2_pattern: regular expression on parameter paths such as F6/kernel.
         weight_decay: decoupled: in each step w -= rate * weight_decay * w where weight_decay_pattern matches.
@@ -122,6 +123,7 @@ class Recipe:
     loss: Literal["cross_entropy", "squared_error"] = "cross_entropy"
     label_smoothing: float = 0.0
     auxiliary_weight: float = 0.3
+    auxiliary_half_life: float | None = None
     l2: float = 0.0
     l2_pattern: str = "kernel$"
     weight_decay: float = 0.0
@@ -174,6 +176,8 @@ class Recipe:
             raise InvalidArgument("windows are cut out of photographs on the host: leave resident out, or at False")
         if self.batch_size % 2 and changes.mixes:
             raise InvalidArgument(f"mixup and cutmix need an even batch_size, got {self.batch_size}")
+        if self.auxiliary_half_life is not None and not self.auxiliary_half_life > 0:
+            raise InvalidArgument(f"auxiliary_half_life must be positive, got {self.auxiliary_half_life}")
         if self.l2 < 0:
             raise InvalidArgument(f"l2 must not be negative, got {self.l2}")
         if self.ema_decay is not None and not 0 <= self.ema_decay < 1:
@@ -247,7 +251,7 @@ class Recipe:
 # Fields that are for classifiers of images alone.
 OF_CLASSIFIERS = (
     *("image_size", "fit", "shorter_side", "augmentation", "augmentation_options"),
-    *("loss", "label_smoothing", "auxiliary_weight", "metrics"),
+    *("loss", "label_smoothing", "auxiliary_weight", "auxiliary_half_life", "metrics"),
 )
 
 

@@ -357,10 +357,11 @@ def recipe_optimizer(recipe: Recipe, schedule: optax.Schedule = lambda step: 1.0
 
 def recipe_loss(recipe: Recipe) -> LossFn:
     """The loss that a run trains with, without its penalty."""
+    weight, half_life = recipe.auxiliary_weight, recipe.auxiliary_half_life
     return classification_loss(
         recipe.loss,
         label_smoothing=recipe.label_smoothing,
-        auxiliary_weight=recipe.auxiliary_weight,
+        auxiliary_weight=weight if half_life is None else optax.exponential_decay(weight, half_life, 0.5),
     )
 
 
