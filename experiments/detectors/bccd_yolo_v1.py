@@ -23,11 +23,11 @@ RECIPE = DetectorRecipe(
         mirror=0.5, smallest_scale=0.8, largest_scale=1.2, exposure=1.5, saturation=1.5
     ),
     batch_size=4,
-    epochs=100,
+    epochs=50,
     optimizer="adam",
     learning_rate=1e-3,
     schedule=ScheduleConfig(name="cosine", warmup=100),
     clip_norm=10.0,
-    evaluate_every=255,
+    evaluate_every=510,
     yolo_v1=YoloV1Settings(grid=(8, 10)),
 )
