@@ -61,13 +61,14 @@ def plot_detections(
             axes.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor=colour, linewidth=1.5))
             name = classes[int(label)]
             text = name if scores is None else f"{name} {scores[number][place]:.2f}"
+            room_above = y1 > image.shape[0] / 20
             axes.text(
                 x1,
                 max(y1, 0),
                 text,
                 fontsize=7,
                 color="white",
-                va="bottom",
+                va="bottom" if room_above else "top",
                 clip_on=True,
                 bbox={"facecolor": colour, "edgecolor": "none", "pad": 1},
             )
