@@ -5,7 +5,8 @@
 
 Writes into OUT, for each image, NAME.png: the number of the class of each pixel, with VOC's palette; and
 segmented.png, the images beside their classes. Prints one JSON object for each image: the share of each class.
-Images may have any size; each is scored at its own.
+Images may have any size. Each is scaled to the shorter side that those of training had, and the scores are scaled back;
+--shorter-side takes another, such as that of the image itself.
 """
 
 import json
@@ -32,12 +33,14 @@ class Arguments:
         run: the run folder of a segmenter.
         images: image files.
         step: of the run's checkpoint; by default the best one.
+        shorter_side: to which images are scaled before they are scored, in pixels; by default that of training.
         out: folder for the masks and the picture.
     """
 
     run: Annotated[Path, tyro.conf.Positional]
     images: Annotated[tuple[Path, ...], tyro.conf.Positional]
     step: int | None = None
+    shorter_side: int | None = None
     out: Path = Path("masks")
 
 
@@ -50,10 +53,11 @@ def segment() -> int:
         raise InvalidArgument(f"several images are called {', '.join(twice)}: their masks would have one name")
     trained = SegmenterRun(arguments.run).load(arguments.step)
     classes = trained.config.classes
+    side = trained.trained_side if arguments.shorter_side is None else arguments.shorter_side
     images = [read_image(path, trained.config.image_format.channels) for path in arguments.images]
     found: list[np.ndarray] = []
     for path, image in zip(arguments.images, images, strict=True):
-        (mask,) = trained.segment([image])
+        (mask,) = trained.segment([image], side)
         write_classes(arguments.out / f"{path.stem}.png", mask)
         found.append(mask)
         shares = np.bincount(mask.ravel(), minlength=len(classes)) / mask.size

@@ -10,6 +10,7 @@ writes report.json into OUT.
 """
 
 import json
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -18,8 +19,10 @@ import numpy as np
 import tyro
 from PIL import Image, ImageFilter
 from rich.progress import track
-from script import main
 from sklearn.tree import DecisionTreeClassifier
+
+sys.path.append(str(Path(__file__).parents[1]))
+from script import main
 
 from xxnet_jax.data import VOID, ImageFormat, MasksDecoder, Source, open_source
 from xxnet_jax.files import make_folder, write_atomically

@@ -153,3 +153,19 @@ def test_a_segmenter_is_no_classifier(recipe, undisturbed):
     with pytest.raises(UnknownName, match="window"):
         run_segmenter(dataclasses.replace(recipe, model_options={"windows": 5}), undisturbed.with_name("wrong"))
     assert isinstance(SegmenterRun(undisturbed).load().step, int)
+
+
+def test_images_are_scored_at_the_scale_of_training(undisturbed):
+    """An image enlarged three times has, scaled back, the classes of the image; at its own size it is another one."""
+    trained = SegmenterRun(undisturbed).load()
+    side = trained.trained_side
+    assert side == min(trained.config.image_format.shape[:2])
+    image = np.random.default_rng(0).integers(0, 256, (side, side + 9, 3)).astype(np.uint8)
+    large = image.repeat(3, axis=0).repeat(3, axis=1)
+    (own,), (scaled,) = trained.segment([image]), trained.segment([large], side)
+    assert scaled.shape == large.shape[:2]
+    assert np.mean(scaled[1::3, 1::3] == own) > 0.98
+    (same,) = trained.segment([image], side)
+    np.testing.assert_array_equal(same, own)
+    with pytest.raises(InvalidArgument, match="at least 1 pixel"):
+        trained.segment([image], 0)

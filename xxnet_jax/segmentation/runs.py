@@ -16,9 +16,10 @@ import numpy as np
 from jax.sharding import Mesh
 
 from xxnet_jax.data import VOID, ImageFormat, Loader, MasksDecoder, Source, make_loader
+from xxnet_jax.data.images import scaled
 from xxnet_jax.data.preprocessing import check_preprocessing
 from xxnet_jax.data.source import Task as TaskName
-from xxnet_jax.errors import CorruptData
+from xxnet_jax.errors import CorruptData, InvalidArgument
 from xxnet_jax.losses import Batch, LossFn, Metrics, Outputs, segmentation_loss
 from xxnet_jax.metrics.segmentation import segmentation_confusion, segmentation_scores
 from xxnet_jax.models import model_info
@@ -169,18 +170,42 @@ class TrainedSegmenter(Trained):
 
     model: FCN
 
-    def segment(self, images: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """The class of each pixel, uint8 [height, width], of images, uint8 [height, width, channels] of any size: each
-        is scored as it is, and each new size is compiled."""
-        return [np.asarray(self._apply(self.variables, image[None])[0], np.uint8) for image in images]
+    def segment(self, images: Sequence[np.ndarray], shorter_side: int | None = None) -> list[np.ndarray]:
+        """The class of each pixel, uint8 [height, width], of images, uint8 [height, width, channels] of any size.
+
+        Each new size is compiled.
+
+        Args:
+            images: as said.
+            shorter_side: to which each image is scaled before it is scored, in pixels; the scores are then scaled back,
+                bilinearly. None: each is scored as it is. A network knows objects in the size that they had in
+                training, `trained_side`.
+
+        Raises:
+            ValueError: the side is less than a pixel.
+        """
+        if shorter_side is not None and shorter_side < 1:
+            raise InvalidArgument(f"the shorter side must be at least 1 pixel, got {shorter_side}")
+        seen = (image if shorter_side is None else scaled(image, shorter_side) for image in images)
+        return [
+            np.asarray(self._apply(self.variables, small[None], image.shape[:2])[0], np.uint8)
+            for image, small in zip(images, seen, strict=True)
+        ]
+
+    @property
+    def trained_side(self) -> int:
+        """The shorter side of the images of training."""
+        return min(self.config.image_format.shape[:2])
 
     @functools.cached_property
     def _apply(self) -> Any:
-        def classes(variables: Any, images: jax.Array) -> jax.Array:
+        def classes(variables: Any, images: jax.Array, size: tuple[int, int]) -> jax.Array:
             scores: Any = self.model.apply(variables, self.config.inputs(images), train=False)
+            if scores.shape[1:3] != size:
+                scores = jax.image.resize(scores, (len(scores), *size, scores.shape[-1]), "linear", antialias=False)
             return jnp.argmax(scores, axis=-1)
 
-        return jax.jit(classes)
+        return jax.jit(classes, static_argnums=2)
 
 
 class SegmenterRun(TaskRun[TrainedSegmenter]):
