@@ -2,6 +2,8 @@
 cells and platelets, at 320x240. Approximate joint training from random weights, so with batch normalization; anchors of
 20, 40 and 80 pixels, and fewer proposals and regions than the paper's, as there are few objects.
 
+Takes 14 minutes on one core of a CPU; reaches a test mAP@.5 of .908 (platelets .896, red .853, white .975).
+
     python experiments/train_detector.py bccd_small --data voc:FOLDER     # FOLDER/JPEGImages, Annotations, ImageSets
     python experiments/evaluate_detector.py runs/bccd_small
 """
