@@ -207,7 +207,7 @@ YOLO: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("detector", list(YOLO))
+@pytest.mark.parametrize("detector", ["yolo_v2", pytest.param("yolo_v1", marks=pytest.mark.full_size)])
 def test_other_detectors_by_the_same_run(detector, recipe, data, tmp_path, call):
     """Each trains, validates and reports as the first one does, and the scripts use what it leaves."""
     own = dataclasses.replace(recipe, detector=detector, steps=4, evaluate_every=2, **YOLO[detector])

@@ -151,8 +151,10 @@ def test_the_same_bits_twice(way: str):
     ("way", "examples", "accumulate"),
     [
         ("data parallel", 2, 1),
-        ("pmap", 2, 2),
-        *(pytest.param(*case, marks=pytest.mark.full_size) for case in (("data parallel", 2, 2), ("pmap", 4, 1))),
+        *(
+            pytest.param(*case, marks=pytest.mark.full_size)
+            for case in (("data parallel", 2, 2), ("pmap", 2, 2), ("pmap", 4, 1))
+        ),
     ],
 )
 def test_ghost_batches(way: str, examples: int, accumulate: int):
