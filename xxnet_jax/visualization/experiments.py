@@ -41,6 +41,9 @@ def plot_experiment(
     for place, (name, own) in enumerate(curves.items()):
         _curves(right, own, _color(place), "--" if place >= 10 else "-", name)
     right.set(xlabel="epoch", ylabel="training loss")
+    losses = [loss for own in curves.values() for curve in own for _, loss in curve if 0 < loss < np.inf]
+    if losses and max(losses) > 10 * min(losses):  # one cell that fails would flatten all others
+        right.set_yscale("log")
     if len(right.lines) > 1:
         right.legend(fontsize="x-small")
     for axes in (left, right):
