@@ -19,6 +19,7 @@ import csv
 import json
 import os
 import shutil
+from collections import Counter
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -279,13 +280,13 @@ def write_report(folder: Path, page: Path) -> str:
         experiment, _ = load_experiment(name)
         results = by_cell(read_results(path), experiment.cells)
         write_atomically(path.parent / "summary.md", summary(name, experiment, results))
-        verdict, row = judge(experiment.expected, results), results[next(iter(results))][-1]
+        row = results[next(iter(results))][-1]
         where = os.path.relpath(path.parent, page.parent)
         lines.append(
             {
                 "experiment": f"[{name}]({where}/summary.md)",
                 "the paper claims": f"{experiment.claim} ({experiment.source})",
-                "our result": f"**{verdict.word}**: {verdict.reason}",
+                "our result": in_brief(experiment, results),
                 "plot": f"[plot]({where}/plot.png)",
                 "command": f"`{command(name, row)}`",
                 "hardware": row["hardware"],
@@ -297,6 +298,17 @@ def write_report(folder: Path, page: Path) -> str:
     text = HEAD + markdown_table(lines)
     write_atomically(page, text)
     return text
+
+
+def in_brief(experiment: Experiment, results: Results) -> str:
+    """The verdict with what it rests on; of many claims only how many were seen."""
+    verdict = judge(experiment.expected, results)
+    if len(experiment.expected) <= 3:
+        return f"**{verdict.word}**: {verdict.reason}"
+    counts = Counter(claim(results).word for claim in experiment.expected)
+    plural = {"agrees": "agree", "undecided": "are undecided", "disagrees": "disagree"}
+    seen = ", ".join(f"{counts[word]} {verb}" for word, verb in plural.items() if counts[word])
+    return f"**{verdict.word}**: of {len(experiment.expected)} comparisons {seen}"
 
 
 def show_list() -> None:

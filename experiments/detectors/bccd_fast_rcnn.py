@@ -2,6 +2,9 @@
 and platelets, at 320x240. From random weights, so with batch normalization; the windows are those of selective search,
 about 950 of an image, which the first epoch looks for and keeps in runs/windows.
 
+Takes 12 minutes on one core of a CPU, after 7 for the windows; reaches a test mAP@.5 of .878 (platelets .853, red .798,
+white .983).
+
     python experiments/train_detector.py bccd_fast_rcnn --data voc:FOLDER # FOLDER/JPEGImages, Annotations, ImageSets
     python experiments/evaluate_detector.py runs/bccd_fast_rcnn
 """
