@@ -147,7 +147,7 @@ def test_length_and_cadence_matter_where_the_result_depends_on_them():
         ({"parallel": "pmap", "fsdp": True}, "fsdp and model_devices need jit"),
         ({"parallel": "pmap", "model_devices": 2}, "fsdp and model_devices need jit"),
         ({"polyak_from": -1}, "polyak_from must not be negative"),
-        ({"auxiliary_half_life": 0}, "auxiliary_half_life must be positive, got 0"),
+        ({"auxiliary_half_life": 0}, "auxiliary_half_life must be at least 1, got 0"),
         ({"polyak_from": 5, "ema_decay": 0.9}, "give one"),
         ({"validation_split": None, "schedule": ScheduleConfig(name="vgg")}, "schedule vgg needs a validation_split"),
         ({"validation_split": None, "early_stopping": 2}, "early_stopping needs a validation_split"),

@@ -123,7 +123,7 @@ class Recipe:
     loss: Literal["cross_entropy", "squared_error"] = "cross_entropy"
     label_smoothing: float = 0.0
     auxiliary_weight: float = 0.3
-    auxiliary_half_life: float | None = None
+    auxiliary_half_life: int | None = None
     l2: float = 0.0
     l2_pattern: str = "kernel$"
     weight_decay: float = 0.0
@@ -160,7 +160,10 @@ class Recipe:
         for name in ("epochs", "batch_size", "keep_last", "accumulate"):
             if getattr(self, name) < 1:
                 raise InvalidArgument(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("steps", "log_every", "evaluate_every", "image_size", "shorter_side", "early_stopping"):
+        for name in (
+            *("steps", "log_every", "evaluate_every", "image_size", "shorter_side"),
+            *("early_stopping", "auxiliary_half_life"),
+        ):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise InvalidArgument(f"{name} must be at least 1, got {value}")
@@ -176,8 +179,6 @@ class Recipe:
             raise InvalidArgument("windows are cut out of photographs on the host: leave resident out, or at False")
         if self.batch_size % 2 and changes.mixes:
             raise InvalidArgument(f"mixup and cutmix need an even batch_size, got {self.batch_size}")
-        if self.auxiliary_half_life is not None and not self.auxiliary_half_life > 0:
-            raise InvalidArgument(f"auxiliary_half_life must be positive, got {self.auxiliary_half_life}")
         if self.l2 < 0:
             raise InvalidArgument(f"l2 must not be negative, got {self.l2}")
         if self.ema_decay is not None and not 0 <= self.ema_decay < 1:
