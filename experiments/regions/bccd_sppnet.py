@@ -4,6 +4,9 @@ in sizes of 64 and 48 pixels; then its dense layers learn windows of selective s
 runs/windows) on maps of whole images of 320x240. At the end each window is seen in the size of the image, of a shorter
 side of 240 or 480, in which it is nearer to 64x64.
 
+Takes 15 minutes on one core of a CPU, where the windows are there; reaches a test mAP@.5 of .705 (platelets .554, red
+.616, white .945).
+
     python experiments/train_rcnn.py bccd_sppnet --data voc:FOLDER        # FOLDER/JPEGImages, Annotations, ImageSets
     python experiments/evaluate_detector.py runs/bccd_sppnet
 """
