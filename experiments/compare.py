@@ -302,13 +302,13 @@ def write_report(folder: Path, page: Path) -> str:
 
 def in_brief(experiment: Experiment, results: Results) -> str:
     """The verdict with what it rests on; of many claims only how many were seen."""
-    verdict = judge(experiment.expected, results)
-    if len(experiment.expected) <= 3:
+    verdict, claims = judge(experiment.expected, results), experiment.expected
+    if len(claims) <= 3:
         return f"**{verdict.word}**: {verdict.reason}"
-    counts = Counter(claim(results).word for claim in experiment.expected)
+    counts = Counter(claim(results).word for claim in claims)
     plural = {"agrees": "agree", "undecided": "are undecided", "disagrees": "disagree"}
     seen = ", ".join(f"{counts[word]} {verb}" for word, verb in plural.items() if counts[word])
-    return f"**{verdict.word}**: of {len(experiment.expected)} comparisons {seen}"
+    return f"**{verdict.word}**: of {len(claims)} comparisons {seen}"
 
 
 def show_list() -> None:

@@ -1,4 +1,4 @@
-"""Auxiliary heads of GoogLeNet: none, one with the weights .1, .3 and 1, and one whose weight halves in each epoch.
+"""Auxiliary heads of GoogLeNet: none, one with the weights .1, .3 and 1, and one whose weight halves every 78 steps.
 
 Small: 5 cells x 3 seeds of two narrow stages, 5 epochs of 5,000 images. Full: GoogLeNet on all of CIFAR-10 at 64x64.
 """

@@ -43,7 +43,12 @@ def train(precision: str, steps: int, accumulate: int = 1) -> tuple[np.ndarray, 
 
 
 @pytest.mark.parametrize(
-    ("precision", "accumulate"), [("bf16", 1), ("f16", 1), pytest.param("bf16_all", 2, marks=pytest.mark.full_size)]
+    ("precision", "accumulate"),
+    [
+        ("bf16", 1),
+        ("f16", 1),
+        *(pytest.param(*case, marks=pytest.mark.full_size) for case in (("bf16_all", 2), ("f16", 2))),
+    ],
 )
 def test_narrow_formats_train(precision: str, accumulate: int):
     """Losses begin as those of float32, to the bits that there are (where the parameters do), and fall as they do."""

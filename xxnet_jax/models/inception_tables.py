@@ -75,7 +75,7 @@ def table(text: str) -> tuple[Row, ...]:
 
     rows: list[Row] = []
     for line in text.strip().splitlines():
-        name, _, content = line.strip().partition(" ")
+        name, _, content = " ".join(line.split()).partition(" ")
         if not content:
             raise InvalidArgument(f"the row '{name}' of a table has no layers: a name, then branches between bars")
         branches = tuple(tuple(map(step, branch.split())) for branch in content.split("|"))
