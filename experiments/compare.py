@@ -53,9 +53,9 @@ TEXT = ("cell", "size", "data", "hardware", "date", "commit", "changes")  # colu
 HEAD = """# The papers' experiments
 
 Made by `python experiments/compare.py --report` from the tables in `docs/experiments/`. Each is one command; `small` is
-sized for 2 cores, `--size full` is the paper's. A claim counts as seen where the difference of the means is larger than
-its spread over the seeds, and as undecided where it is not. Small networks on a part of the images need not show what
-large ones do on all of them: a line that disagrees is a result, too.
+sized for 2 cores, `--size full` is the paper's. Runs of the same seed are compared: a claim counts as seen where the
+mean of their differences is larger than its deviation over the seeds, and as undecided where it is not. Small networks
+on a part of the images need not show what large ones do on all of them: a line that disagrees is a result, too.
 
 """
 

@@ -2,7 +2,6 @@
 
 import importlib
 import itertools
-import math
 import pkgutil
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -173,9 +172,9 @@ Claim = Callable[[Results], Finding]
 class Better:
     """The claim that a figure of one cell is better than that of another.
 
-    The difference of the means is compared with its spread, the root of the sum of both variances of a run: where it is
-    not larger, or a cell has one run only, the claim is undecided. A cell in which a run diverged is worse than one in
-    which none did.
+    Runs of the same seed begin alike and see the same images in the same order, so they are compared with each other:
+    where the mean of their differences is not larger than the differences' deviation, or there is one pair only, the
+    claim is undecided. A cell in which a run diverged is worse than one in which none did.
 
     Attributes:
         first, second: cells.
@@ -203,13 +202,13 @@ class Better:
         if first.diverged or second.diverged:
             word: Word = "agrees" if not first.diverged else "disagrees" if not second.diverged else "undecided"
             return Finding(word, names)
-        assert first.mean is not None
-        assert second.mean is not None
-        if first.deviation is None or second.deviation is None:
+        seconds = {row["seed"]: row[other] for row in results[self.second]}
+        pairs = [(row[self.figure], seconds[row["seed"]]) for row in results[self.first] if row["seed"] in seconds]
+        if len(pairs) < 2:
             return Finding("undecided", f"{names}; one run tells no spread")
-        difference = (second.mean - first.mean if less else first.mean - second.mean) - self.by
-        spread = math.hypot(first.deviation, second.deviation)
-        if abs(difference) <= spread:
+        differences = [(theirs - own if less else own - theirs) - self.by for own, theirs in pairs]
+        difference = statistics.fmean(differences)
+        if abs(difference) <= statistics.stdev(differences):
             return Finding("undecided", names)
         return Finding("agrees" if difference > 0 else "disagrees", names)
 
