@@ -58,6 +58,12 @@ mean of their differences is larger than its deviation over the seeds, and as un
 on a part of the images need not show what large ones do on all of them: a line that disagrees is a result, too.
 
 """
+REST = """
+## Not run here yet
+
+Not in the size `small`, that is: in the size `smoke`, a few steps on noise, the tests run one cell of each.
+
+"""
 
 
 @dataclass(frozen=True)
@@ -206,6 +212,7 @@ def summary(name: str, experiment: Experiment, results: Results) -> str:
     """What was claimed, what came of it, and the table, as Markdown."""
     rows = [row for own in results.values() for row in own]
     verdict = judge(experiment.expected, results)
+    again = command(name, rows[0]["size"], rows[0]["data"])
     facts = {key: ", ".join(sorted({row[key] for row in rows})) for key in ("data", "hardware", "date", "commit")}
     seen = "leaves it **undecided**" if verdict.word == "undecided" else f"**{verdict.word}**"
     return f"""# {name}
@@ -216,15 +223,15 @@ The paper claims: {experiment.claim}.
 
 This run {seen}: {verdict.reason}.
 
-`{command(name, rows[0])}` on {facts["data"]}; {facts["hardware"]}, {facts["date"]}, commit {facts["commit"]}.
+`{again}` on {facts["data"]}; {facts["hardware"]}, {facts["date"]}, commit {facts["commit"]}.
 
 {markdown_table(table_of(experiment, results))}"""
 
 
-def command(name: str, row: Row) -> str:
-    kind = row["data"].split(":")[0]
-    data = f" --data {kind}:FOLDER" if kind in ("folder", "idx", "tar") else ""
-    return f"python experiments/compare.py {name} --size {row['size']}{data}"
+def command(name: str, size: str, data: str) -> str:
+    kind = data.split(":")[0]
+    given = f" --data {kind}:FOLDER" if kind in ("folder", "idx", "tar") else ""
+    return f"python experiments/compare.py {name} --size {size}{given}"
 
 
 def write_results(name: str, comparison: Comparison) -> str:
@@ -288,7 +295,7 @@ def write_report(folder: Path, page: Path) -> str:
                 "the paper claims": f"{experiment.claim} ({experiment.source})",
                 "our result": in_brief(experiment, results),
                 "plot": f"[plot]({where}/plot.png)",
-                "command": f"`{command(name, row)}`",
+                "command": f"`{command(name, row['size'], row['data'])}`",
                 "hardware": row["hardware"],
                 "date": row["date"],
             }
@@ -296,8 +303,24 @@ def write_report(folder: Path, page: Path) -> str:
     if not lines:
         raise MissingData(f"there is no results.csv in a folder of {folder}: run an experiment with --publish")
     text = HEAD + markdown_table(lines)
+    if rest := not_run(folder):
+        text += REST + markdown_table(rest)
     write_atomically(page, text)
     return text
+
+
+def not_run(folder: Path) -> list[dict[str, str]]:
+    """A line for each experiment without results in a folder."""
+    names = [name for name in experiment_names() if not (folder / name / "results.csv").exists()]
+    experiments = {name: load_experiment(name)[0] for name in names}
+    return [
+        {
+            "experiment": name,
+            "the paper claims": f"{experiment.claim} ({experiment.source})",
+            "command": f"`{command(name, 'small', experiment.small.data)}`",
+        }
+        for name, experiment in experiments.items()
+    ]
 
 
 def in_brief(experiment: Experiment, results: Results) -> str:

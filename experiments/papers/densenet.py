@@ -33,4 +33,5 @@ EXPERIMENT = Experiment(
         Better("BC", "plain", by=-0.02),
     ),
     figures=("test_accuracy", "parameters", "train_loss"),
+    smoke={"model_options": {"depths": (2, 2, 2)}},
 )

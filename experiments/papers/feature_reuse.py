@@ -33,4 +33,5 @@ EXPERIMENT = Experiment(
     expected=(Better("densenet", "densenet", "on_transition", "on_layers", less=True),),
     figures=("on_transition", "on_layers", "test_accuracy"),
     measure=strengths,
+    smoke={"model_options": {"depths": (2, 2, 2)}},
 )

@@ -18,4 +18,5 @@ EXPERIMENT = Experiment(
     cells=options(growth_rate=(4, 12, 24)),
     expected=in_order("growth_rate 24", "growth_rate 12", "growth_rate 4"),
     figures=("test_accuracy", "parameters", "train_loss"),
+    smoke={"model_options": {"depths": (2, 2, 2)}},
 )

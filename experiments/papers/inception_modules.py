@@ -38,4 +38,5 @@ EXPERIMENT = Experiment(
     ),
     figures=("test_accuracy", "million_macs", "parameters", "images_per_second"),
     measure=cost,
+    smoke={"model_options": {"stages": tuple(modules[:1] for modules in STAGES)}},
 )

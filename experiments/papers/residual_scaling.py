@@ -30,4 +30,5 @@ EXPERIMENT = Experiment(
     cells=options(scales=((0.1, 0.1, 0.1), (1.0, 1.0, 1.0))),
     expected=(Better("scales (0.1, 0.1, 0.1)", "scales (1.0, 1.0, 1.0)"),),
     figures=("test_accuracy", "train_loss"),
+    smoke={"model_options": {"repeats": (1, 1, 1)}},
 )

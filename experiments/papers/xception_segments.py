@@ -4,15 +4,15 @@ Small: 4 networks x 3 seeds of three narrow blocks, 6 epochs of 5,000 images. Fu
 64x64.
 """
 
-from paper_experiments import CIFAR10, FULL_CIFAR10, Better, Experiment, changed, options
+from paper_experiments import Better, Experiment, options
 
-NARROW = {"stem": (12, 16), "blocks": ((24, 24), (48, 48)), "last": (64, 96)}
+from papers.xception_between import EXPERIMENT as BETWEEN
 
 EXPERIMENT = Experiment(
     claim="separable convolutions, with a segment for each channel, use parameters better than fewer segments",
     source="Chollet, Xception, 2016, sections 1.2 and 4.4 (which leaves what is in between unexplored)",
-    small=changed(CIFAR10, model="xception", image_size=32, model_options=NARROW, learning_rate=2e-3),
-    full=changed(FULL_CIFAR10, model="xception", image_size=64),
+    small=BETWEEN.small,
+    full=BETWEEN.full,
     cells=options(segments=(1, 2, 4, None)),
     expected=(
         Better("segments None", "segments 1", "parameters", less=True),

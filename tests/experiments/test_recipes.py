@@ -4,7 +4,6 @@ import json
 import re
 import shlex
 import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -100,14 +99,6 @@ def test_networks_take_the_options_of_their_recipe(name):
         build_model(resolve(given, open_source(given.data)))
 
 
-@pytest.fixture
-def in_haste() -> Iterator[None]:
-    """What runs three times is compiled without optimization, which takes most of the time."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 def marks(name: str) -> tuple[pytest.MarkDecorator, ...]:
     """Deep networks, and those for photographs, take up to two minutes each to compile, and are not in CI."""
     if name in QUICK:
@@ -117,7 +108,7 @@ def marks(name: str) -> tuple[pytest.MarkDecorator, ...]:
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=marks(name)) for name in RECIPES])
-def test_recipe_trains_on_noise(name, call, tmp_path, in_haste):
+def test_recipe_trains_on_noise(name, call, tmp_path):
     """Three steps, evaluation and report, with nothing of the recipe changed but data, sizes of images and batches, and
     the rate: two images on maps of one pixel, normalized together, have gradients in the thousands."""
     words: list[Any] = [name, "--source", "fake?examples=6", "--steps", 3, "--batch-size", 2]

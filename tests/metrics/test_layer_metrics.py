@@ -98,8 +98,7 @@ def network(name: str, size: int = 32, **knobs: Any) -> tuple[Any, Any, jax.Arra
     model = xx.create_model(name, **knobs)
     shape = (4, size, size, xx.model_info(name).input_shape[-1])
     images = jnp.asarray(np.random.default_rng(0).normal(size=shape), jnp.float32)
-    options: Any = {"xla_backend_optimization_level": 0}
-    variables = jax.jit(lambda x: model.init(jax.random.key(0), x, train=False), compiler_options=options)(images)
+    variables = jax.jit(lambda x: model.init(jax.random.key(0), x, train=False))(images)
     return model, variables, images
 
 

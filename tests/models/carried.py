@@ -7,7 +7,7 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
-from zoo import abstract_init, assert_close, hasty, images_of, torch_output
+from zoo import abstract_init, assert_close, images_of, torch_output
 
 import xxnet_jax as xx
 from xxnet_jax.models import Network
@@ -89,7 +89,7 @@ def keras_outputs(keras: Any, network: Any, images: np.ndarray, names: set[str])
     outputs = {layer.name: layer.output for layer in network.layers if layer.name in names}
     model = keras.Model(network.input, outputs)
     values = [[v.value for v in model.trainable_variables], [v.value for v in model.non_trainable_variables]]
-    found, _ = hasty(lambda v, x: model.stateless_call(*v, x, training=False))(values, jnp.asarray(images))
+    found, _ = jax.jit(lambda v, x: model.stateless_call(*v, x, training=False))(values, jnp.asarray(images))
     return jax.tree.map(np.asarray, found)
 
 
@@ -117,6 +117,6 @@ def assert_endpoints(
 ) -> None:
     """The variables are the network's, and so are these activations of its endpoints."""
     chex.assert_trees_all_equal_shapes_and_dtypes(variables, abstract_init(model, images_of(*images.shape[1:3])))
-    found = hasty(lambda v, x: xx.endpoints(model, v, x))(variables, jnp.asarray(images))
+    found = jax.jit(lambda v, x: xx.endpoints(model, v, x))(variables, jnp.asarray(images))
     for name, activation in expected.items():
         assert_close(found[name], activation, tolerance)

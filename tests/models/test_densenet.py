@@ -15,7 +15,6 @@ from zoo import (
     apply,
     assert_close,
     endpoint_shapes,
-    hasty,
     images_of,
     initialized,
     nominal_images,
@@ -292,7 +291,7 @@ def test_stem_of_imagenet():
 
 def test_the_second_scale_starts_as_nothing():
     """`gamma` starts at one and `beta` at zero."""
-    params = hasty(lambda key: tiny("densenet121.xxnet").init(key, jnp.zeros((1, 32, 32, 3)), train=False))(
+    params = jax.jit(lambda key: tiny("densenet121.xxnet").init(key, jnp.zeros((1, 32, 32, 3)), train=False))(
         jax.random.key(0)
     )["params"]
     assert set(params["bn"]) == {"scale", "bias", "gamma", "beta"}
@@ -348,7 +347,7 @@ def test_remat_changes_nothing(rate: float):
     )
 
     def step(model: Any) -> Any:
-        @hasty
+        @jax.jit
         def gradient(variables: Any) -> Any:
             def loss(params: Any) -> Any:
                 outputs: Any = model.apply(

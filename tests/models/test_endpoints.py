@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from zoo import hasty
 
 import xxnet_jax as xx
 from xxnet_jax.models import Network
@@ -86,7 +85,7 @@ IMAGES = jnp.asarray(np.random.default_rng(2).normal(5, 2, (8, 3, 3, 2)), jnp.fl
 
 
 def initial(model: Network) -> Any:
-    return hasty(lambda key: model.init(key, IMAGES, train=False))(jax.random.key(0))
+    return jax.jit(lambda key: model.init(key, IMAGES, train=False))(jax.random.key(0))
 
 
 def test_order_is_the_computations_and_not_the_alphabets():

@@ -13,7 +13,6 @@ from zoo import (
     abstract_output,
     abstract_params,
     assert_every_parameter_learns,
-    hasty,
     images_of,
     initialized,
     random_images,
@@ -120,7 +119,7 @@ def test_features_and_scores():
             found[key] = classifier.apply(variables, images, train=False)
         return found
 
-    found = jax.tree.map(np.asarray, hasty(run)())
+    found = jax.tree.map(np.asarray, jax.jit(run)())
     assert found["None"].shape[:3] == (2, 3, 2)
     np.testing.assert_allclose(found["avg"], found["None"].mean(axis=(1, 2)), rtol=1e-5, atol=1e-6)
     np.testing.assert_array_equal(found["max"], found["None"].max(axis=(1, 2)))

@@ -16,7 +16,6 @@ from zoo import (
     abstract_params,
     assert_every_parameter_learns,
     endpoint_shapes,
-    hasty,
     images_of,
     initialized,
     parameters_by_module,
@@ -324,7 +323,7 @@ def test_scale_zero_makes_blocks_the_identity():
     small = xx.create_model("inception_resnet_v2", num_classes=3, **SMALL)
     variables = initialized(small, 75)
 
-    @hasty
+    @jax.jit
     def points(variables: Any) -> list[Any]:
         found = []
         for scale in (0.0, 1e-3, 2e-3):

@@ -5,13 +5,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import jax
 import numpy as np
 import pytest
 from carried import from_keras, from_torch
 from zoo import (
     apply,
     assert_close,
-    hasty,
     largest_difference,
     oracle,
     random_images,
@@ -67,7 +67,7 @@ def test_keras(keras: Any):
     )
     theirs = keras.Model(base.input, keras.layers.Dense(11, name="predictions")(base.output))
     variables = from_keras(theirs, "inception_resnet_v2")
-    logits = hasty(lambda images: theirs(images, training=False))
+    logits = jax.jit(lambda images: theirs(images, training=False))
     check("inception_resnet_v2", variables, lambda images: np.asarray(logits(images)))
 
 

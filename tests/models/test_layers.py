@@ -1,6 +1,5 @@
 """Pooling, convolution, dropout and the network interface, against XLA's reductions, SciPy and NumPy."""
 
-import functools
 from typing import Any
 
 import flax.linen as nn
@@ -80,7 +79,7 @@ def reduce_window(x: jax.Array, window: int, stride: int | None, padding: str | 
     return jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, (1, window, window, 1), (1, step, step, 1), pads)
 
 
-@functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+@jax.jit
 def with_gradients(x: jax.Array) -> Any:
     """(values, gradients) of every pool by both implementations, in one compilation."""
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.signal import correlate
 from scipy.spatial.distance import cdist, pdist
-from zoo import abstract_init, abstract_output, hasty, images_of
+from zoo import abstract_init, abstract_output, images_of
 
 import xxnet_jax as xx
 from xxnet_jax.models import count_parameters
@@ -305,11 +305,11 @@ def test_dropout_acts_only_in_training(name: str):
     variables = jax.tree.map(lambda leaf: jnp.asarray(random.normal(0, 0.1, leaf.shape), jnp.float32), shapes)
     variables = {"params": variables["params"]}
 
-    @hasty
+    @jax.jit
     def training(key: jax.Array) -> Any:
         return model.apply(variables, images, train=True, rngs={"dropout": key})
 
-    inference: Any = hasty(lambda x: model.apply(variables, x, train=False))(images)
+    inference: Any = jax.jit(lambda x: model.apply(variables, x, train=False))(images)
     first, again, second = (training(jax.random.key(seed)) for seed in (0, 0, 1))
     np.testing.assert_array_equal(first, again)
     assert np.all(np.any(first != second, axis=1))
@@ -328,7 +328,7 @@ def test_dropout_halves_and_doubles_the_hidden_units():
     params["layer6_fc2"] = {"kernel": jnp.eye(64), "bias": jnp.zeros(64)}
     rngs = {"dropout": jax.random.key(0)}
 
-    @hasty
+    @jax.jit
     def both(x: jax.Array) -> tuple[Any, Any]:
         return tuple(model.apply({"params": params}, x, train=train, rngs=rngs) for train in (False, True))  # type: ignore[return-value]
 
@@ -377,9 +377,9 @@ def test_batch_normalization_before_activations(activation: str, inverse: Callab
     a scale and a bias for each of their 6, 16, 120 and 84 features more."""
     model = xx.create_model("lenet5", activation=activation, batch_norm=True)
     images = jnp.asarray(np.random.default_rng(0).normal(0, 1, (16, 32, 32, 1)), jnp.float32)
-    variables = hasty(lambda key: model.init(key, images, train=False))(jax.random.key(0))
+    variables = jax.jit(lambda key: model.init(key, images, train=False))(jax.random.key(0))
     assert count_parameters(variables["params"]) == 61_706 + 2 * (6 + 16 + 120 + 84)
-    train: Any = hasty(lambda v: model.apply(v, images, train=True, mutable=True))
+    train: Any = jax.jit(lambda v: model.apply(v, images, train=True, mutable=True))
     points = train(variables)[1]["intermediates"]["endpoints"]
     for name in ("C1", "C3", "C5", "F6"):
         inputs = inverse(np.asarray(points[name], np.float64))

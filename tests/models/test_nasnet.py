@@ -17,7 +17,6 @@ from zoo import (
     abstract_params,
     apply,
     assert_every_parameter_learns,
-    hasty,
     images_of,
     initialized,
     parameters_by_module,
@@ -268,7 +267,7 @@ def randomly(module: Any, *inputs: np.ndarray) -> Any:
 def in_cell(cell: Any, x: np.ndarray, previous: np.ndarray) -> tuple[np.ndarray, Any]:
     """The cell's output and its random variables."""
     variables = randomly(cell, x, previous)
-    return np.asarray(hasty(lambda v, *maps: cell.apply(v, *maps, train=False))(variables, x, previous)), variables
+    return np.asarray(jax.jit(lambda v, *maps: cell.apply(v, *maps, train=False))(variables, x, previous)), variables
 
 
 def maps(random: Any, *shape: int) -> np.ndarray:
@@ -389,7 +388,7 @@ def test_drop_path():
 
     def run(module: Any, train: bool) -> np.ndarray:
         options: Any = {"rngs": {"dropout": jax.random.key(1)}, "mutable": ["batch_stats"]} if train else {}
-        found = hasty(lambda v, *maps: module.apply(v, *maps, train=train, **options))(variables, one, before)
+        found = jax.jit(lambda v, *maps: module.apply(v, *maps, train=train, **options))(variables, one, before)
         return np.asarray(found[0] if train else found)
 
     kept = run(cell.clone(drop_path_rate=0.0), True)[:1]
@@ -419,9 +418,9 @@ def test_drop_path_rate_may_be_traced():
     def output(rate: Any) -> jax.Array:
         return cell.clone(drop_path_rate=rate).apply(variables, x, before, **options)[0]
 
-    traced = hasty(output)
+    traced = jax.jit(output)
     for rate in (0.3, 0.0):
-        np.testing.assert_allclose(traced(rate), hasty(lambda rate=rate: output(rate))(), rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(traced(rate), jax.jit(lambda rate=rate: output(rate))(), rtol=1e-4, atol=1e-5)
     assert np.abs(traced(0.3) - traced(0.0)).max() > 1e-2
 
     model, images = tiny("nasnet_cifar10"), images_of(8)
@@ -501,7 +500,7 @@ def test_initialization(initialization: str, variances: dict[str, float]):
     depthwise kernel goes out to one channel."""
     x, before = np.zeros((1, 4, 4, 600), np.float32), np.zeros((1, 4, 4, 200), np.float32)
     cell = Cell(NORMAL, 200, 1, None, (), 0.0, NORM, nasnet.INITIALIZERS[initialization])
-    start: Callable[..., Any] = hasty(lambda key: cell.init(key, x, before, train=False))
+    start: Callable[..., Any] = jax.jit(lambda key: cell.init(key, x, before, train=False))
     params = start(jax.random.key(0))["params"]
     kernels = {"conv_1": params["conv_1"]["conv"], **params["left1_1"]}
     for layer, variance in variances.items():

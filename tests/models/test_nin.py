@@ -11,7 +11,6 @@ from zoo import (
     assert_close,
     assert_every_parameter_learns,
     forward,
-    hasty,
     initialized,
     random_images,
     random_params,
@@ -271,7 +270,7 @@ def test_places_of_dropout(name: str, after: set[str]):
 def training(model: Network, params: Any, images: np.ndarray) -> Any:
     """Logits while training, a compiled function of the seed."""
 
-    @hasty
+    @jax.jit
     def run(seed: Any) -> Any:
         rngs = {"dropout": jax.random.key(seed)}
         return model.apply({"params": params}, jnp.asarray(images), train=True, rngs=rngs)

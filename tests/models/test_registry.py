@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
-from zoo import abstract_init, abstract_output, hasty, images_of, nominal_images, traced
+from zoo import abstract_init, abstract_output, images_of, nominal_images, traced
 
 import xxnet_jax as xx
 from xxnet_jax.models import Network, count_parameters, registry
@@ -470,7 +470,7 @@ def test_every_parameter_learns(name: str, initial_variables: Callable[[str], An
     variables = initial_variables(name)
     weights = jnp.asarray(np.random.default_rng(1).standard_normal((4, model.num_classes or 1)), jnp.float32)
 
-    @hasty
+    @jax.jit
     @jax.grad
     def gradient(params: Any) -> jax.Array:
         logits, published = model.apply(

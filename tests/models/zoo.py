@@ -17,9 +17,6 @@ Shapes = dict[str, tuple[int, ...]]
 
 oracle = [pytest.mark.oracle, pytest.mark.filterwarnings("default")]  # the frameworks' warnings are not ours to mend
 
-# What runs once or twice is compiled in haste: compilation takes most of the time of these tests.
-hasty: Any = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
-
 
 # ------------------------------------------------------------------------------------------- from tracing alone
 
@@ -119,7 +116,7 @@ def random_variables(model: Any, side: int = 32) -> Any:
 
 def initialized(model: Network, side: int) -> Any:
     """The variables that the network starts with."""
-    return hasty(lambda key: model.init(key, jnp.zeros((1, side, side, 3)), train=False))(jax.random.key(0))
+    return jax.jit(lambda key: model.init(key, jnp.zeros((1, side, side, 3)), train=False))(jax.random.key(0))
 
 
 def random_params(model: Network, side: int) -> Any:
@@ -141,7 +138,7 @@ def random_images(height: int, width: int, scales: Sequence[float] = (1, 1), see
 
 def apply(model: nn.Module, variables: Any, images: Any, *, train: bool = False, **arguments: Any) -> Any:
     """What `apply` gives, as NumPy arrays."""
-    run = hasty(lambda v, x: model.apply(v, x, train=train, **arguments))
+    run = jax.jit(lambda v, x: model.apply(v, x, train=train, **arguments))
     return jax.tree.map(np.asarray, run(variables, jnp.asarray(images)))
 
 
@@ -169,7 +166,7 @@ def assert_close(found: Any, expected: np.ndarray, tolerance: float = 1e-4) -> N
 def assert_every_parameter_learns(model: Network, variables: Any, images: Any) -> None:
     """While training, each array has a finite gradient, not all zero, of the losses of logits and auxiliary heads."""
 
-    @hasty
+    @jax.jit
     @jax.grad
     def gradient(params: Any) -> jax.Array:
         outputs: Any = model.apply(

@@ -17,9 +17,6 @@ from xxnet_jax.optimizers import Convention, create_optimizer, list_optimizers, 
 every_definition = pytest.mark.parametrize(("name", "like"), definitions())
 every_optimizer = pytest.mark.parametrize("name", list_optimizers())
 
-# Small programs that run once: the compilation takes nearly all of the time.
-hasty = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
-
 
 class InEveryConvention:
     """All definitions of an optimizer side by side, so that one compilation serves them all."""
@@ -75,7 +72,7 @@ def test_descends(name: str):
         return (optax.apply_updates(w, change), state), None
 
     w = together.each(START)
-    run = hasty(lambda: jax.lax.scan(step, (w, together.init(w)), None, STEPS)[0][0])
+    run = jax.jit(lambda: jax.lax.scan(step, (w, together.init(w)), None, STEPS)[0][0])
     for like, end in run().items():
         (quadratic, rosenbrock), (quadratic_start, rosenbrock_start) = losses(end), losses(START)
         assert 0 <= quadratic < 1e-6 * quadratic_start, like
@@ -177,7 +174,7 @@ def test_a_dead_parameter_stays_alive(name: str):
     # .5^t is no longer a float32 after 150 steps.
     history = np.zeros((201, 2), np.float32)
     history[0, 1] = history[-1] = 1.0
-    for like, found in hasty(run)(history).items():
+    for like, found in jax.jit(run)(history).items():
         assert np.isfinite(found).all(), like
         assert np.all(found[:-1, 0] == 0), like
         assert np.all(found[-1] <= 0 if (name, like) == ("adadelta", "notes") else found[-1] < 0), like
@@ -191,7 +188,7 @@ def test_compiled_once_on_one_device_and_on_eight(name: str):
     start = together.each(jnp.ones((8, 2)))
     traced = []
 
-    @hasty
+    @jax.jit
     def step(gradient: jax.Array, state: Any, params: Any) -> Any:
         traced.append(1)
         change, state = together.update(together.each(gradient), state, params)

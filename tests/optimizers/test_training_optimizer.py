@@ -27,8 +27,6 @@ from xxnet_jax.optimizers import (
     training_optimizer,
 )
 
-# Small programs that run once: the compilation takes nearly all of the time.
-hasty = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 every_definition = pytest.mark.parametrize(("name", "like"), definitions())
 
 # --- A network's parameters -------------------------------------------------------------------------------------------
@@ -114,7 +112,7 @@ def test_rate_is_in_the_state():
         )
 
 
-@pytest.mark.parametrize("wrapper", [hasty, lambda function: function], ids=["compiled", "not compiled"])
+@pytest.mark.parametrize("wrapper", [jax.jit, lambda function: function], ids=["compiled", "not compiled"])
 def test_with_a_warm_up(wrapper: Any):
     """A warm-up begins with a rate of zero, at which nothing moves, whether or not the step is compiled."""
     config = ScheduleConfig("multistep", warmup=2, boundaries=(4,), decay_rate=0.1)
@@ -152,7 +150,7 @@ def test_states_share_a_compiled_step(name: str):
     gradient, params = {"w": jnp.array([1.0, -0.3, 0.0])}, {"w": jnp.ones(3)}
     traced = []
 
-    @hasty
+    @jax.jit
     def update(state: Any) -> Any:
         traced.append(1)
         return transformations[0].update(gradient, state, params)
@@ -180,7 +178,7 @@ def test_states_in_one_vectorized_step():
     states = [tx.init(params) for tx in transformations]
     histories = [[{"w": jnp.array([1.0, -0.3, 0.0]) * (i + 1)}, {"w": jnp.array([0.5, 0.5, 0.5])}] for i in range(3)]
     stacked = jax.tree.map(lambda *each: jnp.stack(each), *states)
-    update = hasty(jax.vmap(lambda gradient, state: transformations[0].update(gradient, state, params)))
+    update = jax.jit(jax.vmap(lambda gradient, state: transformations[0].update(gradient, state, params)))
     found = []
     for step in range(2):
         change, stacked = update({"w": jnp.stack([history[step]["w"] for history in histories])}, stacked)
@@ -356,7 +354,7 @@ def test_compiled_once_on_one_device_and_on_eight():
     )
     traced = []
 
-    @hasty
+    @jax.jit
     def step(gradient: Any, state: Any, params: Any) -> Any:
         traced.append(1)
         change, state = tx.update(gradient, state, params)
@@ -364,7 +362,7 @@ def test_compiled_once_on_one_device_and_on_eight():
 
     def train(place: Callable[[Any], Any]) -> Any:
         traced.clear()
-        params, state = place(start), place(hasty(tx.init)(start))
+        params, state = place(start), place(jax.jit(tx.init)(start))
         for gradient in GRADIENTS:
             params, state = step(place(gradient), state, params)
         assert len(traced) == 1

@@ -3,12 +3,13 @@
 from pathlib import Path
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from carried import coloured_images, redraw_keras, redraw_torch
 from weights_manifest import keras_rows, torchvision_rows
-from zoo import apply, assert_close, hasty, oracle, torch_output
+from zoo import apply, assert_close, oracle, torch_output
 
 import xxnet_jax as xx
 from xxnet_jax.models import count_parameters
@@ -63,7 +64,7 @@ def test_keras_files(keras: Any, name: str, tmp_path: Path):
     found = apply(
         xx.create_model(name, num_classes=11, **knobs), load_weights(name, path, num_classes=11, **knobs), images
     )
-    expected = np.asarray(hasty(lambda x: theirs(x, training=False))(jnp.asarray(images)))
+    expected = np.asarray(jax.jit(lambda x: theirs(x, training=False))(jnp.asarray(images)))
     # MobileNets without ReLU magnify rounding (see test_mobilenet_oracle.py).
     assert_close(found, expected, 5e-4 if name.startswith(("mobilenet", "nasnet")) else 1e-4)
 

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from zoo import abstract_init, hasty, images_of
+from zoo import abstract_init, images_of
 
 import xxnet_jax as xx
 from xxnet_jax.errors import InvalidArgument, UnknownName
@@ -26,7 +26,7 @@ def ramp(cells: int, stride: int, first: float) -> Grid:
 
 
 def initialized(model: Any, side: int) -> Any:
-    return hasty(lambda key: model.init(key, jnp.zeros((1, side, side, 3)), train=False))(jax.random.key(0))
+    return jax.jit(lambda key: model.init(key, jnp.zeros((1, side, side, 3)), train=False))(jax.random.key(0))
 
 
 @pytest.mark.parametrize("factor", [2, 8, 16, 32])
@@ -148,7 +148,7 @@ def test_a_pixel_is_scored_by_what_is_around_it(upsampling: Any):
         return scores[0, 40:56, 40:56].sum()  # symmetric around 47.5, the middle of the image
 
     seen = np.abs(
-        hasty(jax.grad(score))(jnp.asarray(1 + 1e-3 * np.random.default_rng(0).random((1, 96, 96, 3)), jnp.float32))
+        jax.jit(jax.grad(score))(jnp.asarray(1 + 1e-3 * np.random.default_rng(0).random((1, 96, 96, 3)), jnp.float32))
     )
     weight = seen.sum(axis=(0, 3))
     places = np.arange(96)
@@ -168,7 +168,7 @@ def test_parameters_learn():
         scores: Any = model.apply({"params": params}, images, train=True, rngs={"dropout": jax.random.key(0)})
         return -jax.nn.log_softmax(scores)[..., 0].mean()
 
-    gradients = hasty(jax.grad(loss))(params)
+    gradients = jax.jit(jax.grad(loss))(params)
     chex.assert_tree_all_finite(gradients)
     for name in ("score3", "score4", "upsample3", "upsample4", "predictions", "block1_conv1"):
         assert any(np.any(leaf) for leaf in jax.tree.leaves(gradients[name])), name

@@ -346,6 +346,7 @@ def test_without_validation_the_last_checkpoint_counts(tmp_path):
     assert "test/accuracy" in report
 
 
+@pytest.mark.usefixtures("optimized")
 def test_resident_and_streamed_training_are_the_same(tmp_path):
     """Whether the set lives on the device or comes from the host changes no bit."""
     recipe = dataclasses.replace(SMALL, steps=8)
