@@ -329,8 +329,12 @@ def in_brief(experiment: Experiment, results: Results) -> str:
     if len(claims) <= 3:
         return f"**{verdict.word}**: {verdict.reason}"
     counts = Counter(claim(results).word for claim in claims)
-    plural = {"agrees": "agree", "undecided": "are undecided", "disagrees": "disagree"}
-    seen = ", ".join(f"{counts[word]} {verb}" for word, verb in plural.items() if counts[word])
+    verbs = {
+        "agrees": ("agrees", "agree"),
+        "undecided": ("is undecided", "are undecided"),
+        "disagrees": ("disagrees", "disagree"),
+    }
+    seen = ", ".join(f"{counts[word]} {verb[counts[word] > 1]}" for word, verb in verbs.items() if counts[word])
     return f"**{verdict.word}**: of {len(claims)} comparisons {seen}"
 
 
