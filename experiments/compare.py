@@ -292,7 +292,7 @@ def write_report(folder: Path, page: Path) -> str:
         lines.append(
             {
                 "experiment": f"[{name}]({where}/summary.md)",
-                "the paper claims": f"{experiment.claim} ({experiment.source})",
+                "the paper claims": cited(experiment),
                 "our result": in_brief(experiment, results),
                 "plot": f"[plot]({where}/plot.png)",
                 "command": f"`{command(name, row['size'], row['data'])}`",
@@ -316,11 +316,15 @@ def not_run(folder: Path) -> list[dict[str, str]]:
     return [
         {
             "experiment": name,
-            "the paper claims": f"{experiment.claim} ({experiment.source})",
+            "the paper claims": cited(experiment),
             "command": f"`{command(name, 'small', experiment.small.data)}`",
         }
         for name, experiment in experiments.items()
     ]
+
+
+def cited(experiment: Experiment) -> str:
+    return f"{experiment.claim} ({experiment.source})"
 
 
 def in_brief(experiment: Experiment, results: Results) -> str:

@@ -51,9 +51,10 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.fixture
 def optimized() -> Iterator[None]:
     """Programs are compiled as they are for users: different ones that must agree in every bit need it."""
+    before = jax.config.read("jax_disable_most_optimizations")
     jax.config.update("jax_disable_most_optimizations", False)
     yield
-    jax.config.update("jax_disable_most_optimizations", True)
+    jax.config.update("jax_disable_most_optimizations", before)
 
 
 @pytest.fixture(scope="session")

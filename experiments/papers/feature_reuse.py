@@ -5,7 +5,7 @@ epochs.
 """
 
 import numpy as np
-from paper_experiments import CIFAR10, Better, Experiment, changed
+from paper_experiments import Better, Experiment, changed
 
 from papers.densenet import EXPERIMENT as DENSENET
 from xxnet_jax.analysis.feature_reuse import feature_reuse
@@ -25,13 +25,11 @@ def strengths(run: Run) -> dict[str, float]:
 EXPERIMENT = Experiment(
     claim="layers use all that come before in their block; least the outputs of the transition",
     source="Huang, Liu, van der Maaten, Weinberger, Densely Connected Convolutional Networks, 2016, Figure 5",
-    small=changed(
-        CIFAR10, model="densenet40_12", image_size=16, model_options={"depths": (6, 6, 6)}, learning_rate=2e-3
-    ),
+    small=changed(DENSENET.small, model="densenet40_12", model_options={"depths": (6, 6, 6)}),
     full=changed(DENSENET.full, model="densenet40_12"),
     cells={"densenet": {}},
     expected=(Better("densenet", "densenet", "on_transition", "on_layers", less=True),),
     figures=("on_transition", "on_layers", "test_accuracy"),
     measure=strengths,
-    smoke={"model_options": {"depths": (2, 2, 2)}},
+    smoke=DENSENET.smoke,
 )

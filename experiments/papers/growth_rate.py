@@ -4,19 +4,17 @@ Small: 3 networks x 3 seeds of three blocks of four layers, 6 epochs of 5,000 im
 epochs.
 """
 
-from paper_experiments import CIFAR10, Experiment, changed, in_order, options
+from paper_experiments import Experiment, changed, in_order, options
 
 from papers.densenet import EXPERIMENT as DENSENET
 
 EXPERIMENT = Experiment(
     claim="accuracy grows with the growth rate, and small rates suffice",
     source="Huang, Liu, van der Maaten, Weinberger, Densely Connected Convolutional Networks, 2016, Table 2",
-    small=changed(
-        CIFAR10, model="densenet40_12", image_size=16, model_options={"depths": (4, 4, 4)}, learning_rate=2e-3
-    ),
+    small=changed(DENSENET.small, model="densenet40_12"),
     full=changed(DENSENET.full, model="densenet40_12"),
     cells=options(growth_rate=(4, 12, 24)),
     expected=in_order("growth_rate 24", "growth_rate 12", "growth_rate 4"),
     figures=("test_accuracy", "parameters", "train_loss"),
-    smoke={"model_options": {"depths": (2, 2, 2)}},
+    smoke=DENSENET.smoke,
 )

@@ -270,8 +270,9 @@ def test_zeroed_blocks_are_the_identity():
     zeroed = jax.tree.map(jnp.zeros_like, many["params"])
     variables = {"params": zeroed | few["params"], "batch_stats": many["batch_stats"] | few["batch_stats"]}
     images = random_images(32, 32)
-    expected = apply(shallow, few, images)
-    np.testing.assert_allclose(apply(deep, variables, images), expected, rtol=1e-5, atol=1e-5)
+    # Operation by operation: two compiled programs may round differently.
+    expected: Any = shallow.apply(few, images, train=False)
+    np.testing.assert_array_equal(deep.apply(variables, images, train=False), expected)
     assert np.abs(apply(deep, variables | {"params": many["params"] | few["params"]}, images) - expected).max() > 1e-3
     plain = apply(xx.create_model("plain56"), variables, images)  # without shortcuts zero is not the identity
     assert np.ptp(plain, axis=0).max() == 0
